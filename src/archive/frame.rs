@@ -1,0 +1,334 @@
+//! Frames: members as tar entries in one independent Zstandard frame, so that each decodes by itself.
+
+use std::io::{Cursor, Read};
+
+use sha2::{Digest, Sha256};
+
+use super::index::Entry;
+use crate::error::{Context, Error, Result};
+use crate::member::{Batch, Member};
+
+/// How much tar goes into one frame before the next is begun. Reading one member costs one frame, so it is small;
+/// large enough that Zstandard finds what repeats.
+pub const TARGET: usize = 1 << 20;
+
+/// The end of a tar: two blocks of zeros, in the last frame of a segment.
+pub const END_OF_TAR: [u8; 1024] = [0; 1024];
+
+/// What a reader accepts, so that a hostile archive cannot fill the memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The largest frame, decoded, in bytes.
+    pub frame: u64,
+    /// Below this decoded size a frame may be compressed to any ratio; in bytes.
+    pub ratio_free: u64,
+    /// The highest ratio of decoded to encoded size above that.
+    pub ratio: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { frame: 64 << 20, ratio_free: 16 << 20, ratio: 1000 }
+    }
+}
+
+impl Limits {
+    /// Refuses a frame that claims to be larger than is allowed.
+    pub fn check(&self, encoded: u64, decoded: u64) -> Result<()> {
+        if decoded > self.frame {
+            return Err(Error::integrity(format!(
+                "a frame claims {decoded} bytes, more than the limit of {}",
+                self.frame
+            )));
+        }
+        if decoded > self.ratio_free && decoded / encoded.max(1) > self.ratio {
+            return Err(Error::integrity(format!("a frame claims to unpack {encoded} bytes into {decoded}")));
+        }
+        Ok(())
+    }
+}
+
+/// One packed frame.
+#[derive(Debug)]
+pub struct Frame {
+    /// The Zstandard frame.
+    pub encoded: Vec<u8>,
+    /// Size of the tar inside, in bytes.
+    pub decoded_len: u64,
+    /// Its members; positions are within the decoded frame.
+    pub entries: Vec<Entry>,
+}
+
+/// Splits a batch into groups of about [`TARGET`] bytes, each of which becomes a frame.
+pub fn split(batch: Batch) -> Vec<Vec<Member>> {
+    let mut groups = Vec::new();
+    let (mut group, mut size) = (Vec::new(), 0u64);
+    for member in batch.members {
+        let padded = 512 + member.size().next_multiple_of(512);
+        if size + padded > TARGET as u64 && !group.is_empty() {
+            groups.push(std::mem::take(&mut group));
+            size = 0;
+        }
+        size += padded;
+        group.push(member);
+    }
+    if !group.is_empty() {
+        groups.push(group);
+    }
+    groups
+}
+
+/// Packs members into a frame, and decodes it again: a compressor's error must not be found out at restore time.
+pub fn pack(members: &[Member], modified: u64, level: i32) -> Result<Frame> {
+    let room = members.iter().map(|m| 1024 + m.size() as usize + 512).sum::<usize>();
+    let mut tar = tar::Builder::new(Vec::with_capacity(room + 1024));
+    let mut entries = Vec::with_capacity(members.len());
+    for member in members {
+        let position = tar.get_ref().len() as u64;
+        entries.push(append(&mut tar, member, modified, position)?);
+    }
+    let end = tar.get_ref().len();
+    let mut decoded = tar.into_inner().context(|| "pack tar".into())?;
+    decoded.truncate(end);
+    encode(&decoded, entries, level)
+}
+
+/// The frame that ends a segment's tar.
+pub fn pack_end(level: i32) -> Result<Frame> {
+    encode(&END_OF_TAR, Vec::new(), level)
+}
+
+fn append(tar: &mut tar::Builder<Vec<u8>>, member: &Member, modified: u64, position: u64) -> Result<Entry> {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(member.size());
+    header.set_mode(0o600);
+    header.set_mtime(modified);
+    header.set_entry_type(tar::EntryType::Regular);
+    let mut digest = Sha256::new();
+    for piece in &member.content {
+        digest.update(piece);
+    }
+    let content = Pieces { pieces: &member.content, at: 0, within: 0 };
+    tar.append_data(&mut header, &member.path, content).context(|| format!("pack {}", member.path))?;
+    Ok(Entry {
+        path: member.path.clone(),
+        position,
+        size: member.size(),
+        sha256: digest.finalize().into(),
+        traits: member.traits.clone(),
+    })
+}
+
+fn encode(decoded: &[u8], entries: Vec<Entry>, level: i32) -> Result<Frame> {
+    let mut compressor = zstd::bulk::Compressor::new(level).context(|| "start zstd".into())?;
+    compressor.include_checksum(true).context(|| "set up zstd".into())?;
+    compressor.include_contentsize(true).context(|| "set up zstd".into())?;
+    let encoded = compressor.compress(decoded).context(|| "compress a frame".into())?;
+    let again = zstd::bulk::decompress(&encoded, decoded.len()).context(|| "read back a frame".into())?;
+    if again != decoded {
+        return Err(Error::integrity("a compressed frame does not decode to what went in")
+            .hint("this machine's memory or processor may be faulty; run the backup on another one"));
+    }
+    Ok(Frame { encoded, decoded_len: decoded.len() as u64, entries })
+}
+
+/// Decodes one frame whose decoded size the index gave; anything else than exactly that size is refused.
+pub fn decode(encoded: &[u8], decoded_len: u64, limits: &Limits) -> Result<Vec<u8>> {
+    limits.check(encoded.len() as u64, decoded_len)?;
+    let one = zstd::zstd_safe::find_frame_compressed_size(encoded)
+        .map_err(|_| Error::integrity("a frame is not Zstandard, or is cut short"))?;
+    if one != encoded.len() {
+        return Err(Error::integrity("there is more than one frame where the index knows one"));
+    }
+    let decoded = zstd::bulk::decompress(encoded, decoded_len as usize)
+        .map_err(|e| Error::integrity("decode a frame").because(e))?;
+    if decoded.len() as u64 != decoded_len {
+        return Err(Error::integrity(format!(
+            "a frame decodes to {} bytes where the index says {decoded_len}",
+            decoded.len()
+        )));
+    }
+    Ok(decoded)
+}
+
+/// The content of the member that `entry` names, from its decoded frame; checked against the index.
+pub fn member<'a>(decoded: &'a [u8], entry: &Entry) -> Result<&'a [u8]> {
+    let (content, _) = member_and_end(decoded, entry)?;
+    Ok(content)
+}
+
+fn member_and_end<'a>(decoded: &'a [u8], entry: &Entry) -> Result<(&'a [u8], usize)> {
+    check_path(&entry.path)?;
+    let broken = |what: &str| Error::integrity(format!("{}: {what}", entry.path));
+    let position = usize::try_from(entry.position).map_err(|_| broken("its position is not in its frame"))?;
+    let rest = decoded.get(position..).ok_or_else(|| broken("its position is not in its frame"))?;
+    let mut archive = tar::Archive::new(Cursor::new(rest));
+    let found = archive
+        .entries()
+        .and_then(|mut all| all.next().transpose())
+        .map_err(|e| broken("its tar entry cannot be read").because(e))?
+        .ok_or_else(|| broken("there is no tar entry at its position"))?;
+    if found.header().entry_type() != tar::EntryType::Regular {
+        return Err(broken("it is not a plain file (links and devices are never unpacked)"));
+    }
+    if found.path_bytes() != entry.path.as_bytes() {
+        return Err(broken("another member stands at its position"));
+    }
+    let start = found.raw_file_position() as usize;
+    if found.size() != entry.size {
+        return Err(broken("its size is not what the index says"));
+    }
+    let end = start + entry.size as usize;
+    let content = rest.get(start..end).ok_or_else(|| broken("it is cut short"))?;
+    if <[u8; 32]>::from(Sha256::digest(content)) != entry.sha256 {
+        return Err(broken("its content does not have the digest that the index says"));
+    }
+    Ok((content, position + end.next_multiple_of(512)))
+}
+
+/// Every member of a decoded frame, in order, checked; refuses bytes that the index does not know.
+pub fn members<'a>(decoded: &'a [u8], entries: &[Entry]) -> Result<Vec<&'a [u8]>> {
+    let mut contents = Vec::with_capacity(entries.len());
+    let mut expected = 0usize;
+    for entry in entries {
+        if entry.position != expected as u64 {
+            return Err(Error::integrity(format!("{}: bytes before it that the index does not know", entry.path)));
+        }
+        let (content, end) = member_and_end(decoded, entry)?;
+        contents.push(content);
+        expected = end;
+    }
+    if expected != decoded.len() {
+        return Err(Error::integrity("bytes after the last member that the index does not know"));
+    }
+    Ok(contents)
+}
+
+/// Refuses a path that would leave the folder it is unpacked into, or that cannot be a file's.
+pub fn check_path(path: &str) -> Result<()> {
+    let bad = path.is_empty()
+        || path.len() > 4096
+        || path.starts_with('/')
+        || path.contains(['\0', '\\'])
+        || path.split('/').any(|part| part.is_empty() || part == "." || part == "..");
+    if bad {
+        return Err(Error::integrity(format!("member path {path:?} is absolute, climbs, or is no file name")));
+    }
+    Ok(())
+}
+
+struct Pieces<'a> {
+    pieces: &'a [bytes::Bytes],
+    at: usize,
+    within: usize,
+}
+
+impl Read for Pieces<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        while let Some(piece) = self.pieces.get(self.at) {
+            let rest = &piece[self.within..];
+            if rest.is_empty() {
+                self.at += 1;
+                self.within = 0;
+                continue;
+            }
+            let n = rest.len().min(buf.len());
+            buf[..n].copy_from_slice(&rest[..n]);
+            self.within += n;
+            return Ok(n);
+        }
+        Ok(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+    use proptest::prelude::*;
+
+    fn named(path: &str, content: &[u8]) -> Member {
+        Member {
+            path: path.into(),
+            content: vec![bytes::Bytes::copy_from_slice(content)],
+            traits: Default::default(),
+        }
+    }
+
+    fn refused<T: std::fmt::Debug>(result: Result<T>, because: &str) {
+        let error = result.unwrap_err();
+        assert_eq!(error.kind(), Kind::Integrity, "{error}");
+        assert!(error.one_line().contains(because), "{}", error.one_line());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_packed_unpacks(contents in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..3000), 1..20)) {
+            let members: Vec<_> = contents.iter().enumerate().map(|(i, c)| named(&format!("{}/{i}", "d".repeat(i * 12)).replace("//", "/x/").trim_start_matches('/').to_string(), c)).collect();
+            let frame = pack(&members, 0, 3).unwrap();
+            let decoded = decode(&frame.encoded, frame.decoded_len, &Limits::default()).unwrap();
+            let all = super::members(&decoded, &frame.entries).unwrap();
+            for (content, one) in contents.iter().zip(&all) {
+                prop_assert_eq!(&content[..], *one);
+            }
+        }
+    }
+
+    #[test]
+    fn paths_that_climb_or_are_absolute_are_refused() {
+        for path in ["/etc/passwd", "../x", "a/../../x", "a//b", "", "a/./b", "a\\b", "a\0b"] {
+            refused(check_path(path), "member path");
+        }
+        check_path("resources/secrets/v1/ns/system:x.json").unwrap();
+    }
+
+    #[test]
+    fn a_link_is_refused() {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_size(0);
+        tar.append_link(&mut header, "a", "/etc/passwd").unwrap();
+        let decoded = tar.into_inner().unwrap();
+        let entry = Entry { path: "a".into(), position: 0, size: 0, sha256: [0; 32], traits: Default::default() };
+        refused(member(&decoded, &entry), "not a plain file");
+    }
+
+    #[test]
+    fn a_frame_beyond_the_limits_is_refused_before_it_is_decoded() {
+        let zeros = vec![0u8; 20 << 20];
+        let encoded = zstd::bulk::compress(&zeros, 3).unwrap();
+        refused(decode(&encoded, zeros.len() as u64, &Limits::default()), "claims to unpack");
+        refused(decode(&encoded, 65 << 20, &Limits::default()), "more than the limit");
+    }
+
+    #[test]
+    fn a_frame_that_decodes_to_another_size_is_refused() {
+        let frame = pack(&[named("a", b"x")], 0, 3).unwrap();
+        refused(decode(&frame.encoded, frame.decoded_len + 1, &Limits::default()), "bytes where the index says");
+        refused(decode(&frame.encoded, frame.decoded_len - 1, &Limits::default()), "decode a frame");
+    }
+
+    #[test]
+    fn entries_that_the_index_does_not_know_and_trailing_data_are_refused() {
+        let frame = pack(&[named("a", b"x"), named("b", b"y")], 0, 3).unwrap();
+        let decoded = decode(&frame.encoded, frame.decoded_len, &Limits::default()).unwrap();
+        refused(members(&decoded, &frame.entries[..1]), "after the last member");
+        refused(members(&decoded, &frame.entries[1..]), "bytes before it");
+        let mut longer = frame.encoded.clone();
+        longer.extend(pack_end(3).unwrap().encoded);
+        refused(decode(&longer, frame.decoded_len, &Limits::default()), "more than one frame");
+    }
+
+    #[test]
+    fn another_members_bytes_at_the_right_length_are_refused() {
+        let frame = pack(&[named("a", b"1"), named("b", b"2")], 0, 3).unwrap();
+        let decoded = decode(&frame.encoded, frame.decoded_len, &Limits::default()).unwrap();
+        let mut swapped = frame.entries[0].clone();
+        swapped.position = frame.entries[1].position;
+        refused(member(&decoded, &swapped), "another member");
+        let mut changed = frame.entries[0].clone();
+        changed.sha256 = [7; 32];
+        refused(member(&decoded, &changed), "digest");
+    }
+}

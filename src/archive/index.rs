@@ -1,0 +1,194 @@
+//! The index of a backup: where every member is, what digest it has, and what a restore selects it by.
+//!
+//! The index is an age file around Zstandard frames. Each frame holds JSON lines, one for each member of one frame of a
+//! segment. The last frame is the directory: one line for each frame, with the first and last path in it. The manifest says where the
+//! directory begins, so one member is found with two small ranged reads, however large the backup.
+
+use serde::{Deserialize, Serialize};
+
+use super::frame::{self, Limits};
+use crate::error::{Error, Result};
+use crate::member::Traits;
+
+/// A member, in its place within its frame.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entry {
+    /// Path in the tar.
+    pub path: String,
+    /// Where its tar entry begins in the decoded frame, in bytes.
+    pub position: u64,
+    /// Size of its content, in bytes.
+    pub size: u64,
+    /// SHA-256 of its content.
+    #[serde(with = "hex")]
+    pub sha256: [u8; 32],
+    /// What a restore selects by.
+    #[serde(default, skip_serializing_if = "Traits::is_empty")]
+    pub traits: Traits,
+}
+
+/// One frame of a segment, and where the index describes its members.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FrameRecord {
+    /// The source whose segment this is.
+    pub source: String,
+    /// Number of the segment within the source, from 1.
+    pub segment: u32,
+    /// Where the frame begins in the segment's Zstandard stream (the plaintext of the age file), in bytes.
+    pub offset: u64,
+    /// Size of the encoded frame, in bytes.
+    pub length: u64,
+    /// Size of the decoded frame, in bytes.
+    pub decoded: u64,
+    /// How many members it has.
+    pub members: u64,
+    /// The least path in it, by bytes.
+    pub first: String,
+    /// The greatest path in it, by bytes.
+    pub last: String,
+    /// Where the members' lines are: begin of the frame in the index's Zstandard stream.
+    pub lines_offset: u64,
+    /// Encoded size of these lines.
+    pub lines_length: u64,
+    /// Decoded size of these lines.
+    pub lines_decoded: u64,
+}
+
+impl FrameRecord {
+    /// Whether a member of this path could be in the frame.
+    pub fn may_hold(&self, path: &str) -> bool {
+        self.first.as_str() <= path && path <= self.last.as_str()
+    }
+
+    /// Whether a member whose path begins so could be in the frame.
+    pub fn may_hold_prefix(&self, prefix: &str) -> bool {
+        self.last.as_str() >= prefix && (self.first.as_str() <= prefix || self.first.starts_with(prefix))
+    }
+}
+
+/// Writes the index as the segments are packed; hands out encoded frames that the caller seals and sends on.
+#[derive(Debug, Default)]
+pub struct IndexWriter {
+    offset: u64,
+    records: Vec<FrameRecord>,
+    members: u64,
+}
+
+/// Where the directory is in the index's Zstandard stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirectoryPlace {
+    /// Where its frame begins, in bytes.
+    pub offset: u64,
+    /// Its encoded size, in bytes.
+    pub length: u64,
+    /// Its decoded size, in bytes.
+    pub decoded: u64,
+}
+
+impl IndexWriter {
+    /// Describes one frame of a segment; returns the bytes that the index grows by.
+    pub fn add(
+        &mut self,
+        source: &str,
+        segment: u32,
+        offset: u64,
+        length: u64,
+        decoded: u64,
+        entries: &[Entry],
+    ) -> Result<Vec<u8>> {
+        let (lines, encoded) = encode_lines(entries)?;
+        let paths = || entries.iter().map(|e| e.path.as_str());
+        self.records.push(FrameRecord {
+            source: source.into(),
+            segment,
+            offset,
+            length,
+            decoded,
+            members: entries.len() as u64,
+            first: paths().min().unwrap_or_default().into(),
+            last: paths().max().unwrap_or_default().into(),
+            lines_offset: self.offset,
+            lines_length: encoded.len() as u64,
+            lines_decoded: lines as u64,
+        });
+        self.offset += encoded.len() as u64;
+        self.members += entries.len() as u64;
+        Ok(encoded)
+    }
+
+    /// How many members were described.
+    pub fn members(&self) -> u64 {
+        self.members
+    }
+
+    /// The directory: the index's last frame, and its place.
+    pub fn finish(self) -> Result<(Vec<u8>, DirectoryPlace)> {
+        let (lines, encoded) = encode_lines(&self.records)?;
+        let place = DirectoryPlace { offset: self.offset, length: encoded.len() as u64, decoded: lines as u64 };
+        Ok((encoded, place))
+    }
+}
+
+fn encode_lines<T: Serialize>(values: &[T]) -> Result<(usize, Vec<u8>)> {
+    let mut lines = Vec::new();
+    for value in values {
+        serde_json::to_writer(&mut lines, value).map_err(|e| Error::failed("write the index").because(e))?;
+        lines.push(b'\n');
+    }
+    let encoded = zstd::bulk::compress(&lines, 1).map_err(|e| Error::failed("compress the index").because(e))?;
+    Ok((lines.len(), encoded))
+}
+
+fn decode_lines<T: for<'a> Deserialize<'a>>(encoded: &[u8], decoded: u64, limits: &Limits) -> Result<Vec<T>> {
+    let lines = frame::decode(encoded, decoded, limits).map_err(|e| e.within("read the index"))?;
+    let mut values = Vec::new();
+    for line in lines.split(|b| *b == b'\n').filter(|l| !l.is_empty()) {
+        values.push(
+            serde_json::from_slice(line)
+                .map_err(|e| Error::integrity("the index has a line that cannot be read").because(e))?,
+        );
+    }
+    Ok(values)
+}
+
+/// Reads the directory from its encoded frame.
+pub fn read_directory(encoded: &[u8], place: &DirectoryPlace, limits: &Limits) -> Result<Vec<FrameRecord>> {
+    // A directory grows with the backup (about 400 bytes for each MiB of tar), so it has a limit of its own.
+    let limits = Limits { frame: limits.frame.max(1 << 30), ..*limits };
+    decode_lines(encoded, place.decoded, &limits)
+}
+
+/// Reads the members that `record` describes from the encoded frame of their lines.
+pub fn read_entries(encoded: &[u8], record: &FrameRecord, limits: &Limits) -> Result<Vec<Entry>> {
+    let entries: Vec<Entry> = decode_lines(encoded, record.lines_decoded, limits)?;
+    if entries.len() as u64 != record.members {
+        return Err(Error::integrity("the index's directory and its lines disagree on the number of members"));
+    }
+    Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(path: &str) -> Entry {
+        Entry { path: path.into(), position: 0, size: 5, sha256: [3; 32], traits: Traits::default() }
+    }
+
+    #[test]
+    fn what_is_written_is_found_again() {
+        let mut writer = IndexWriter::default();
+        let mut bytes = writer.add("platform", 1, 0, 10, 20, &[entry("b"), entry("a")]).unwrap();
+        bytes.extend(writer.add("platform", 1, 10, 11, 21, &[entry("c")]).unwrap());
+        let (directory, place) = writer.finish().unwrap();
+        assert_eq!(place.offset, bytes.len() as u64);
+        let records = read_directory(&directory, &place, &Limits::default()).unwrap();
+        assert!(records[0].may_hold("a") && records[0].may_hold("ab") && !records[0].may_hold("c"));
+        assert!(records[1].may_hold_prefix("c") && !records[1].may_hold_prefix("d"));
+        let at = records[1].lines_offset as usize;
+        let entries = read_entries(&bytes[at..], &records[1], &Limits::default()).unwrap();
+        assert_eq!(entries, vec![entry("c")]);
+    }
+}

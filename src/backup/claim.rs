@@ -1,0 +1,126 @@
+//! The first write of a run: schedule, plans and runbooks, under an id that nobody else has.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use super::Run;
+use crate::archive::segment::{PackedFrame, Packer};
+use crate::clock::to_seconds;
+use crate::config::CONFIGURATION_SOURCE;
+use crate::error::{Context, Error, Result};
+use crate::member::{Batch, Member};
+use crate::vault::Created;
+use crate::vault::layout::{BackupFolder, BackupId};
+use crate::vault::manifest::{SegmentRecord, SourceRecord, Status};
+
+/// Two runs of one second meet rarely; a third and a fourth are not to be expected.
+const TRIES: u32 = 10;
+
+/// An id that belongs to this run.
+pub(super) struct Claim {
+    pub folder: BackupFolder,
+    pub started: Timestamp,
+    pub record: SourceRecord,
+    pub frames: Vec<PackedFrame>,
+}
+
+/// Stores the configuration with create-if-absent: whoever writes it first owns the id.
+pub(super) async fn claim(run: &Run<'_>) -> Result<Claim> {
+    let members = configuration(run)?;
+    for _ in 0..TRIES {
+        let started = to_seconds(run.clock.now());
+        let id = BackupId::new(started, &run.schedule.name);
+        let folder = BackupFolder { cluster: run.schedule.cluster.to_string(), id };
+        if let Some(claim) = try_claim(run, folder, started, members.clone()).await? {
+            return Ok(claim);
+        }
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+    }
+    Err(Error::failed(format!("every id of the last {TRIES} seconds is taken"))
+        .hint("is another run of the same schedule being started over and over?"))
+}
+
+async fn try_claim(
+    run: &Run<'_>,
+    folder: BackupFolder,
+    started: Timestamp,
+    members: Vec<Member>,
+) -> Result<Option<Claim>> {
+    let items = members.len() as u64;
+    let bytes = members.iter().map(Member::size).sum();
+    let begin = std::time::Instant::now();
+    let (object, frames, record) = pack(run, started, members).await?;
+    let created = run.vault.create(&folder.of(&record.key), object).await?;
+    let Created::Yes(stored) = created else { return Ok(None) };
+    let record = SegmentRecord { version: stored.version, ..record };
+    let record = SourceRecord {
+        name: CONFIGURATION_SOURCE.into(),
+        kind: CONFIGURATION_SOURCE.into(),
+        status: Status::Complete,
+        items,
+        bytes,
+        stored_bytes: record.bytes,
+        milliseconds: begin.elapsed().as_millis() as u64,
+        types: Default::default(),
+        skipped: Vec::new(),
+        problems: Vec::new(),
+        segments: vec![record],
+    };
+    Ok(Some(Claim { folder, started, record, frames }))
+}
+
+async fn pack(
+    run: &Run<'_>,
+    started: Timestamp,
+    members: Vec<Member>,
+) -> Result<(Bytes, Vec<PackedFrame>, SegmentRecord)> {
+    let (batches, input) = mpsc::channel(1);
+    let (out, mut pieces) = mpsc::channel::<Bytes>(8);
+    let (places, mut frames) = mpsc::channel(8);
+    let mut packer = Packer::new(input, run.packing(started));
+    let feed = async move {
+        // The packer lives until it has everything.
+        let _ = batches.send(Batch { members }).await;
+    };
+    let collect = async {
+        let mut object = Vec::new();
+        while let Some(piece) = pieces.recv().await {
+            object.extend_from_slice(&piece);
+        }
+        Bytes::from(object)
+    };
+    let places_of = async {
+        let mut all = Vec::new();
+        while let Some(frame) = frames.recv().await {
+            all.push(frame);
+        }
+        all
+    };
+    let packing = async {
+        let packed = packer.pack_segment(run.recipients, out, &places).await;
+        drop(places);
+        packed
+    };
+    let ((), packed, object, frames) = tokio::join!(feed, packing, collect, places_of);
+    let record = super::store::record(&BackupFolder::segment(CONFIGURATION_SOURCE, 1), &packed?, None);
+    Ok((object, frames, record))
+}
+
+/// What a laptop needs when the cluster is gone.
+fn configuration(run: &Run<'_>) -> Result<Vec<Member>> {
+    let schedule = ("schedule.yaml".to_string(), run.schedule.source_text.clone().into_bytes());
+    let mut files = vec![schedule];
+    for (path, file) in run.schedule.include.entries() {
+        let content = std::fs::read(file).context(|| format!("read {}, which the schedule includes", file.display()))?;
+        files.push((path, content));
+    }
+    let member = |(path, content): (String, Vec<u8>)| Member {
+        path,
+        content: vec![content.into()],
+        traits: Default::default(),
+    };
+    Ok(files.into_iter().map(member).collect())
+}

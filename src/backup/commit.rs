@@ -1,0 +1,74 @@
+//! The last writes of a run: signature, then manifest. The manifest is the commit.
+
+use bytes::Bytes;
+
+use super::Run;
+use super::claim::Claim;
+use crate::clock::to_seconds;
+use crate::error::{Error, Kind, Result};
+use crate::reader::read_committed;
+use crate::vault::layout::{BackupFolder, MANIFEST, SIGNATURE};
+use crate::vault::manifest::{FORMAT_VERSION, IndexRecord, Manifest, Previous, SourceRecord, Status, digest};
+use crate::vault::{Created, Vault};
+
+/// The newest committed backup of the cluster before this one: the next link of the chain.
+pub(super) async fn find_previous(vault: &Vault, folder: &BackupFolder) -> Result<Option<Previous>> {
+    for id in vault.backup_ids(&folder.cluster).await?.into_iter().rev().filter(|id| *id != folder.id) {
+        let candidate = BackupFolder { cluster: folder.cluster.clone(), id };
+        match read_committed(vault, &candidate, None).await {
+            Ok(Some(found)) => {
+                return Ok(Some(Previous { id: candidate.id, sha256: digest(&found.bytes) }));
+            }
+            Ok(None) => {}
+            // A damaged manifest is found by `verify`; tonight's backup does not wait for it.
+            Err(e) if e.kind() == Kind::Integrity => {
+                tracing::warn!(backup = %candidate.id, error = %e.one_line(), "passed over in the chain");
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(None)
+}
+
+/// Signs and stores the manifest.
+pub(super) async fn commit(
+    run: &Run<'_>,
+    claim: &Claim,
+    previous: Option<Previous>,
+    sources: Vec<SourceRecord>,
+    index: IndexRecord,
+) -> Result<Manifest> {
+    let partial = sources.iter().any(|s| s.status == Status::Partial);
+    let manifest = Manifest {
+        format_version: FORMAT_VERSION,
+        id: claim.folder.id.clone(),
+        cluster: claim.folder.cluster.clone(),
+        schedule: run.schedule.name.to_string(),
+        tool_version: run.tool_version.into(),
+        status: if partial { Status::Partial } else { Status::Complete },
+        started: claim.started,
+        finished: to_seconds(run.clock.now()),
+        window: None,
+        recipients: run.recipients.texts().to_vec(),
+        signer: run.signer.fingerprint(),
+        previous,
+        cluster_uid: run.cluster.uid.clone(),
+        server_version: run.cluster.version.clone(),
+        sources,
+        index,
+    };
+    let bytes = manifest.to_bytes()?;
+    let signature = run.signer.sign(&bytes)?;
+    create(run, claim, SIGNATURE, signature.into_bytes()).await?;
+    create(run, claim, MANIFEST, bytes).await?;
+    Ok(manifest)
+}
+
+async fn create(run: &Run<'_>, claim: &Claim, relative: &str, bytes: Vec<u8>) -> Result<()> {
+    let key = claim.folder.of(relative);
+    match run.vault.create(&key, Bytes::from(bytes)).await? {
+        Created::Yes(_) => Ok(()),
+        Created::Taken => Err(Error::integrity(format!("{key} was written by somebody else while this run was under way"))
+            .hint("this run was not committed; find out who writes to the vault")),
+    }
+}

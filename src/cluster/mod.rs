@@ -1,0 +1,245 @@
+//! The only door to the Kubernetes API: connecting, discovery, lists, and writing objects.
+//!
+//! Objects pass through as the bytes that the server sent. kube gives the connection, its TLS and its log-in; requests and
+//! their retries are made here, because what is retried, and for how long, is part of the promise.
+
+mod answer;
+pub mod discovery;
+pub mod list;
+pub mod objects;
+mod retry;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, header};
+use http_body_util::BodyExt;
+use kube::client::Body;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use tokio::sync::RwLock;
+
+pub use self::answer::{ApiError, Cause};
+pub use self::retry::Retry;
+use crate::error::{Context, Error, Result};
+
+/// Which cluster, and as whom.
+#[derive(Debug, Clone)]
+pub enum Access {
+    /// Kubeconfig files, merged in order as kubectl does; the current context unless one is named.
+    Kubeconfig {
+        /// The files.
+        files: Vec<PathBuf>,
+        /// The context.
+        context: Option<String>,
+    },
+    /// The service account of the pod that this runs in.
+    InCluster,
+}
+
+/// A connection to one cluster's API server.
+#[derive(Clone)]
+pub struct Cluster {
+    access: Arc<Access>,
+    client: Arc<RwLock<Connected>>,
+    server: String,
+    name: String,
+}
+
+struct Connected {
+    client: kube::Client,
+    /// Counts the times that credentials were read again, so that many failing requests lead to one reading.
+    generation: u64,
+}
+
+/// How a response looks before anyone judges it.
+struct Answer {
+    status: http::StatusCode,
+    retry_after: Option<Duration>,
+    body: Bytes,
+}
+
+impl Cluster {
+    /// Reads the configuration and prepares the connection. Nothing is sent yet.
+    pub async fn connect(access: Access) -> Result<Cluster> {
+        let (config, name) = read_config(&access).await?;
+        let server = config.cluster_url.to_string().trim_end_matches('/').to_string();
+        let client = build_client(config)?;
+        let client = Arc::new(RwLock::new(Connected { client, generation: 0 }));
+        Ok(Cluster { access: Arc::new(access), client, server, name })
+    }
+
+    /// URL of the API server.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// Name of the context, or `in-cluster`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// An API server that does not answer fails the operation at its begin, in words.
+    pub async fn version(&self) -> Result<String> {
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Version {
+            git_version: String,
+        }
+        let body = self.get("/version", None, Duration::from_secs(10)).await.map_err(|e| {
+            Error::failed(format!("reach the Kubernetes API at {}", self.server))
+                .because(e)
+                .hint("check that the API server is up and that the context is the right one")
+        })?;
+        let version: Version = serde_json::from_slice(&body)
+            .map_err(|e| Error::failed(format!("{} is not a Kubernetes API server", self.server)).because(e))?;
+        Ok(version.git_version)
+    }
+
+    /// Uid of the `kube-system` namespace, by which a cluster is recognised; none where it may not be read.
+    pub async fn uid(&self) -> Option<String> {
+        let body = self.get("/api/v1/namespaces/kube-system", None, Duration::from_secs(10)).await.ok()?;
+        let object: serde_json::Value = serde_json::from_slice(&body).ok()?;
+        Some(object["metadata"]["uid"].as_str()?.to_string())
+    }
+
+    /// One GET, once.
+    pub async fn get(&self, path: &str, accept: Option<&str>, timeout: Duration) -> Result<Bytes, ApiError> {
+        self.send(Call { method: Method::GET, path, accept, content: None, timeout }).await
+    }
+
+    /// One request, once; a body that is not JSON's success is an error with the server's own reason.
+    pub(crate) async fn send(&self, call: Call<'_>) -> Result<Bytes, ApiError> {
+        let (client, generation) = {
+            let connected = self.client.read().await;
+            (connected.client.clone(), connected.generation)
+        };
+        let answer = self.exchange(client, &call).await?;
+        if answer.status.is_success() {
+            return Ok(answer.body);
+        }
+        if answer.status == http::StatusCode::UNAUTHORIZED {
+            self.log_in_again(generation).await;
+        }
+        Err(ApiError::from_status(&call, answer.status, answer.retry_after, &answer.body))
+    }
+
+    async fn exchange(&self, client: kube::Client, call: &Call<'_>) -> Result<Answer, ApiError> {
+        let mut request = Request::builder().method(&call.method).uri(call.path);
+        request = request.header(header::ACCEPT, call.accept.unwrap_or("application/json"));
+        let body = match &call.content {
+            Some((kind, bytes)) => {
+                request = request.header(header::CONTENT_TYPE, *kind);
+                Body::from(bytes.clone())
+            }
+            None => Body::empty(),
+        };
+        let request = request.body(body).map_err(|e| ApiError::transport(call, e.to_string()))?;
+        let exchange = async {
+            let response = client.send(request).await.map_err(|e| ApiError::transport(call, chain(&e)))?;
+            let (head, body) = response.into_parts();
+            let body = body.collect().await.map_err(|e| ApiError::transport(call, chain(&e)))?.to_bytes();
+            Ok(Answer { status: head.status, retry_after: retry::retry_after(&head.headers), body })
+        };
+        match tokio::time::timeout(call.timeout, exchange).await {
+            Ok(answer) => answer,
+            Err(_) => Err(ApiError::timed_out(call)),
+        }
+    }
+
+    /// A token that has expired is read again from where it comes from; one reading serves all who failed with it.
+    async fn log_in_again(&self, failed: u64) {
+        let mut connected = self.client.write().await;
+        if connected.generation != failed {
+            return;
+        }
+        let client = match read_config(&self.access).await {
+            Ok((config, _)) => build_client(config),
+            Err(e) => Err(e),
+        };
+        match client {
+            Ok(client) => *connected = Connected { client, generation: failed + 1 },
+            Err(e) => tracing::warn!(error = %e.one_line(), "read the credentials again"),
+        }
+    }
+}
+
+/// One request.
+pub(crate) struct Call<'a> {
+    pub method: Method,
+    /// Path and query.
+    pub path: &'a str,
+    pub accept: Option<&'a str>,
+    /// Content type and body.
+    pub content: Option<(&'static str, Bytes)>,
+    pub timeout: Duration,
+}
+
+fn chain(e: &dyn std::error::Error) -> String {
+    let mut text = e.to_string();
+    let mut cause = e.source();
+    while let Some(c) = cause {
+        let more = c.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = c.source();
+    }
+    text
+}
+
+async fn read_config(access: &Access) -> Result<(kube::Config, String)> {
+    match access {
+        Access::InCluster => {
+            let config = kube::Config::incluster().map_err(|e| {
+                Error::usage("no cluster is named, and this is not a pod with a service account")
+                    .because(e)
+                    .hint("set KUBECONFIG, or name a context with --context")
+            })?;
+            Ok((config, "in-cluster".into()))
+        }
+        Access::Kubeconfig { files, context } => read_kubeconfig(files, context.as_deref()).await,
+    }
+}
+
+async fn read_kubeconfig(files: &[PathBuf], context: Option<&str>) -> Result<(kube::Config, String)> {
+    let mut merged: Option<Kubeconfig> = None;
+    for file in files {
+        let read = Kubeconfig::read_from(file).map_err(|e| {
+            Error::usage(format!("read the kubeconfig {}", file.display()))
+                .because(e)
+                .hint("check KUBECONFIG, or name another file with --kubeconfig")
+        })?;
+        merged = Some(match merged {
+            None => read,
+            Some(before) => before.merge(read).context(|| "merge the kubeconfig files".into())?,
+        });
+    }
+    let merged = merged.ok_or_else(|| Error::usage("no kubeconfig file is named"))?;
+    let known: Vec<_> = merged.contexts.iter().map(|c| c.name.clone()).collect();
+    let name = match context.map(String::from).or_else(|| merged.current_context.clone()) {
+        Some(name) if known.contains(&name) => name,
+        Some(name) => {
+            return Err(Error::usage(format!("no such context: {name}"))
+                .hint(format!("the kubeconfig knows: {}", if known.is_empty() { "none".into() } else { known.join(", ") })));
+        }
+        None => {
+            return Err(Error::usage("the kubeconfig has no current context")
+                .hint(format!("name one with --context: {}", known.join(", "))));
+        }
+    };
+    let options = KubeConfigOptions { context: Some(name.clone()), ..KubeConfigOptions::default() };
+    let config = kube::Config::from_custom_kubeconfig(merged, &options)
+        .await
+        .map_err(|e| Error::usage(format!("use the context {name}")).because(e))?;
+    Ok((config, name))
+}
+
+fn build_client(mut config: kube::Config) -> Result<kube::Client> {
+    // Every request has a time-out of its own, and a list may rightly take long.
+    config.read_timeout = None;
+    config.write_timeout = None;
+    config.connect_timeout = Some(Duration::from_secs(10));
+    kube::Client::try_from(config).map_err(|e| Error::usage("prepare the connection to the cluster").because(e))
+}

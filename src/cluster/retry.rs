@@ -1,0 +1,129 @@
+//! When a request is sent again.
+
+use std::future::Future;
+use std::time::Duration;
+
+use http::HeaderMap;
+use tokio::time::Instant;
+
+use super::ApiError;
+use super::answer::Cause;
+
+/// How often and how long a request is tried.
+#[derive(Debug, Clone, Copy)]
+pub struct Retry {
+    /// Tries, the first one included.
+    pub tries: u32,
+    /// First wait; doubles each time, up to [`Retry::longest`].
+    pub first: Duration,
+    /// Longest wait between two tries, `Retry-After` excepted.
+    pub longest: Duration,
+    /// No try begins later than this after the first.
+    pub within: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Retry {
+            tries: 8,
+            first: Duration::from_millis(100),
+            longest: Duration::from_secs(5),
+            within: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Longest `Retry-After` that is heeded to the letter.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+impl Retry {
+    /// Runs `attempt` until it succeeds, fails for good, or the tries are used up.
+    pub async fn run<T, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T, ApiError>
+    where
+        F: Future<Output = Result<T, ApiError>>,
+    {
+        let begin = Instant::now();
+        let mut wait = self.first;
+        for _ in 1..self.tries {
+            let error = match attempt().await {
+                Ok(value) => return Ok(value),
+                Err(e) if !e.is_transient() => return Err(e),
+                Err(e) => e,
+            };
+            let pause = asked_for(&error).unwrap_or(jittered(wait));
+            if begin.elapsed() + pause > self.within {
+                return Err(error);
+            }
+            tracing::debug!(%error, ?pause, "try again");
+            tokio::time::sleep(pause).await;
+            wait = (wait * 2).min(self.longest);
+        }
+        attempt().await
+    }
+}
+
+fn asked_for(error: &ApiError) -> Option<Duration> {
+    match &error.cause {
+        Cause::Status { retry_after, .. } => retry_after.map(|d| d.min(LONGEST_RETRY_AFTER)),
+        _ => None,
+    }
+}
+
+/// Between half and the whole of `wait`, so that many who failed together do not come back together.
+fn jittered(wait: Duration) -> Duration {
+    let mut byte = [0u8];
+    // Without randomness the wait is simply not spread.
+    let _ = getrandom::fill(&mut byte);
+    wait / 2 + wait * u32::from(byte[0]) / 512
+}
+
+/// `Retry-After` in seconds; dates are not used by API servers.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?;
+    text.trim().parse().ok().map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{Method, StatusCode};
+    use std::cell::Cell;
+
+    fn answer(code: u16, retry_after: Option<u64>) -> ApiError {
+        let call = super::super::Call {
+            method: Method::GET,
+            path: "/x",
+            accept: None,
+            content: None,
+            timeout: Duration::from_secs(1),
+        };
+        let status = StatusCode::from_u16(code).unwrap();
+        ApiError::from_status(&call, status, retry_after.map(Duration::from_secs), b"")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_server_is_asked_again_after_the_time_it_names() {
+        let (begin, tries) = (Instant::now(), Cell::new(0));
+        let result = Retry::default()
+            .run(|| async {
+                tries.set(tries.get() + 1);
+                if tries.get() < 3 { Err(answer(429, Some(7))) } else { Ok(()) }
+            })
+            .await;
+        assert!(result.is_ok());
+        assert_eq!((tries.get(), begin.elapsed().as_secs()), (3, 14));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_pass_is_not_tried_again_and_what_never_passes_ends() {
+        let tries = Cell::new(0);
+        let count = |code| {
+            tries.set(tries.get() + 1);
+            async move { Err::<(), _>(answer(code, None)) }
+        };
+        assert!(Retry::default().run(|| count(403)).await.is_err());
+        assert_eq!(tries.replace(0), 1);
+        assert!(Retry::default().run(|| count(503)).await.is_err());
+        assert_eq!(tries.get(), 8);
+    }
+}

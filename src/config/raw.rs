@@ -1,0 +1,176 @@
+//! The files as they are typed. Nothing is checked here but keys and types; the validated types are what is meant.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+/// What every document begins with; anything else is left for later.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Header {
+    pub(super) api_version: Option<String>,
+    pub(super) kind: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Root<S> {
+    #[serde(rename = "apiVersion")]
+    pub(super) _api_version: String,
+    #[serde(rename = "kind")]
+    pub(super) _kind: String,
+    pub(super) metadata: Metadata,
+    pub(super) spec: S,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Metadata {
+    pub(super) name: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Schedule {
+    pub(super) cluster: String,
+    pub(super) window: Option<Window>,
+    pub(super) keep: Option<u32>,
+    pub(super) vault: Vault,
+    pub(super) encryption: Encryption,
+    pub(super) signing: Signing,
+    pub(super) sources: Vec<Source>,
+    #[serde(default)]
+    pub(super) include: Include,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Window {
+    pub(super) opens: String,
+    pub(super) closes: String,
+    pub(super) time_zone: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Vault {
+    pub(super) url: String,
+    pub(super) endpoint: Option<String>,
+    pub(super) region: Option<String>,
+    #[serde(default)]
+    pub(super) allow_http: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Encryption {
+    pub(super) recipients: Vec<String>,
+    #[serde(default)]
+    pub(super) allow_single_recipient: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Signing {
+    pub(super) key_file: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Include {
+    #[serde(default)]
+    pub(super) plans: Vec<String>,
+    #[serde(default)]
+    pub(super) runbooks: Vec<String>,
+}
+
+/// A source of exactly one kind. Kinds that come later have their keys already, so that they can be refused by name.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Source {
+    pub(super) name: String,
+    pub(super) kubernetes: Option<Kubernetes>,
+    pub(super) prometheus: Option<IgnoredAny>,
+    pub(super) elasticsearch: Option<IgnoredAny>,
+    pub(super) objects: Option<IgnoredAny>,
+    pub(super) files: Option<IgnoredAny>,
+    pub(super) command: Option<IgnoredAny>,
+    pub(super) etcd: Option<IgnoredAny>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Kubernetes {
+    #[serde(default)]
+    pub(super) namespaces: Filter,
+    #[serde(default)]
+    pub(super) resources: Filter,
+    pub(super) label_selector: Option<String>,
+    pub(super) cluster_scoped: Option<bool>,
+    pub(super) defaults: Option<bool>,
+    pub(super) page_size: Option<u32>,
+    pub(super) parallelism: Option<u32>,
+    pub(super) request_timeout: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Filter {
+    #[serde(default)]
+    pub(super) include: Vec<String>,
+    #[serde(default)]
+    pub(super) exclude: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Plan {
+    pub(super) rto: String,
+    pub(super) steps: Vec<Step>,
+}
+
+/// A step of exactly one kind.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Step {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) after: Vec<String>,
+    pub(super) expect: Option<String>,
+    pub(super) apply: Option<Apply>,
+    pub(super) gate: Option<Gate>,
+    pub(super) manual: Option<Manual>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Apply {
+    pub(super) source: Option<String>,
+    pub(super) kinds: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) namespaces: Filter,
+    pub(super) labels: Option<String>,
+    #[serde(default)]
+    pub(super) status: Vec<String>,
+    pub(super) conflict: Option<String>,
+    #[serde(default)]
+    pub(super) preserve_node_ports: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Gate {
+    pub(super) kind: String,
+    pub(super) condition: String,
+    #[serde(default)]
+    pub(super) namespaces: Filter,
+    pub(super) labels: Option<String>,
+    pub(super) timeout: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Manual {
+    pub(super) title: String,
+    pub(super) instructions: Option<String>,
+    pub(super) runbook: Option<String>,
+}

@@ -1,0 +1,166 @@
+//! Which backups a vault holds, and whether they can be trusted.
+
+use futures::StreamExt;
+
+use crate::error::{Error, Kind, Result};
+use crate::vault::layout::{BackupFolder, BackupId, MANIFEST, SIGNATURE};
+use crate::vault::manifest::{Manifest, Status};
+use crate::vault::signature::{SignedBy, Signers};
+use crate::vault::{ReadError, Vault};
+
+/// How many manifests are read at the same time.
+const AT_ONCE: usize = 8;
+
+/// Whether the manifest's signature holds.
+#[derive(Debug)]
+pub enum Standing {
+    /// A trusted signer signed it.
+    Trusted(SignedBy),
+    /// No signers were given, so nobody knows.
+    Unchecked,
+    /// The signature is missing, wrong, or not by a trusted signer.
+    Refused(Error),
+}
+
+/// A backup that exists: it has a manifest.
+#[derive(Debug)]
+pub struct Committed {
+    /// Where it is.
+    pub folder: BackupFolder,
+    /// What it holds.
+    pub manifest: Manifest,
+    /// The manifest as stored.
+    pub bytes: Vec<u8>,
+    /// Whether its signature holds.
+    pub standing: Standing,
+}
+
+impl Committed {
+    /// The error of a refused signature; otherwise nothing.
+    pub fn require_not_refused(self) -> Result<Committed> {
+        match self.standing {
+            Standing::Refused(e) => Err(e.within(format!("backup {}", self.manifest.id))),
+            _ => Ok(self),
+        }
+    }
+}
+
+/// One folder in the vault.
+#[derive(Debug)]
+pub enum Listing {
+    /// A backup.
+    Committed(Box<Committed>),
+    /// Remains of a run that did not commit, or a run that is under way.
+    Uncommitted(BackupFolder),
+    /// There is a manifest, but it cannot be read.
+    Broken(BackupFolder, Error),
+}
+
+/// Every backup of a cluster, oldest first.
+pub async fn list(vault: &Vault, cluster: &str, signers: Option<&Signers>) -> Result<Vec<Listing>> {
+    let ids = vault.backup_ids(cluster).await?;
+    let reads = ids.into_iter().map(|id| async move {
+        let folder = BackupFolder { cluster: cluster.into(), id };
+        match read_committed(vault, &folder, signers).await {
+            Ok(Some(committed)) => Ok(Listing::Committed(Box::new(committed))),
+            Ok(None) => Ok(Listing::Uncommitted(folder)),
+            Err(e) if e.kind() == Kind::Integrity => Ok(Listing::Broken(folder, e)),
+            Err(e) => Err(e),
+        }
+    });
+    futures::stream::iter(reads).buffered(AT_ONCE).collect::<Vec<_>>().await.into_iter().collect()
+}
+
+/// The backup in a folder; none when it has no manifest.
+pub async fn read_committed(
+    vault: &Vault,
+    folder: &BackupFolder,
+    signers: Option<&Signers>,
+) -> Result<Option<Committed>> {
+    let key = folder.of(MANIFEST);
+    let (bytes, signature) = futures::join!(vault.read(&key, None), read_signature(vault, folder));
+    let bytes = match bytes {
+        Ok(bytes) => bytes.to_vec(),
+        Err(ReadError::NotFound) => return Ok(None),
+        Err(ReadError::Other(e)) => return Err(e),
+    };
+    let signature = signature?;
+    let place = || format!("{}/{}", folder.key(), MANIFEST);
+    let manifest = Manifest::parse(&bytes).map_err(|e| e.within(place()))?;
+    if manifest.id != folder.id || manifest.cluster != folder.cluster {
+        return Err(Error::integrity(format!(
+            "{}: it describes {}/{}, so it was copied from there",
+            place(),
+            manifest.cluster,
+            manifest.id
+        )));
+    }
+    let standing = judge(&bytes, signature.as_deref(), &manifest, signers);
+    Ok(Some(Committed { folder: folder.clone(), manifest, bytes, standing }))
+}
+
+async fn read_signature(vault: &Vault, folder: &BackupFolder) -> Result<Option<Vec<u8>>> {
+    match vault.read(&folder.of(SIGNATURE), None).await {
+        Ok(bytes) => Ok(Some(bytes.to_vec())),
+        Err(ReadError::NotFound) => Ok(None),
+        Err(ReadError::Other(e)) => Err(e),
+    }
+}
+
+fn judge(bytes: &[u8], signature: Option<&[u8]>, manifest: &Manifest, signers: Option<&Signers>) -> Standing {
+    let Some(signers) = signers else { return Standing::Unchecked };
+    let Some(signature) = signature else {
+        return Standing::Refused(Error::integrity(format!("{SIGNATURE} is missing from the vault")));
+    };
+    match signers.verify(bytes, signature, manifest.finished) {
+        Ok(by) => Standing::Trusted(by),
+        Err(e) => Standing::Refused(e),
+    }
+}
+
+/// A backup that was asked for, and what should be said about the choice.
+#[derive(Debug)]
+pub struct Found {
+    /// The backup.
+    pub backup: Committed,
+    /// Newer backups that `latest` passed over, and why.
+    pub passed_over: Vec<(BackupId, String)>,
+}
+
+/// The backup of that id; `latest` is the newest complete one whose signature holds.
+pub async fn find(vault: &Vault, cluster: &str, which: &str, signers: Option<&Signers>) -> Result<Found> {
+    if which != "latest" {
+        let folder = BackupFolder { cluster: cluster.into(), id: which.parse()? };
+        let backup = read_committed(vault, &folder, signers).await?;
+        let backup = backup.ok_or_else(|| {
+            Error::usage(format!("no backup {which} of cluster {cluster} in {}", vault.shown()))
+                .hint("`ckbackup list` shows what is there")
+        })?;
+        return Ok(Found { backup: backup.require_not_refused()?, passed_over: Vec::new() });
+    }
+    let mut passed_over = Vec::new();
+    let mut refused = None;
+    for listing in list(vault, cluster, signers).await?.into_iter().rev() {
+        match listing {
+            Listing::Uncommitted(_) => {}
+            Listing::Broken(folder, e) => {
+                passed_over.push((folder.id, e.one_line()));
+                refused = Some(e);
+            }
+            Listing::Committed(backup) => match (&backup.standing, backup.manifest.status) {
+                (Standing::Refused(e), _) => {
+                    passed_over.push((backup.folder.id.clone(), e.one_line()));
+                    if let Err(e) = backup.require_not_refused() {
+                        refused = Some(e);
+                    }
+                }
+                (_, Status::Partial) => passed_over.push((backup.folder.id, "it is partial".into())),
+                (_, Status::Complete) => return Ok(Found { backup: *backup, passed_over }),
+            },
+        }
+    }
+    Err(refused.unwrap_or_else(|| {
+        Error::failed(format!("no complete backup of cluster {cluster} in {}", vault.shown()))
+            .hint("`ckbackup list` shows what is there; a partial one can be named by its id")
+    }))
+}

@@ -1,0 +1,239 @@
+//! Source `kubernetes`: the objects of a cluster, as the API server sends them.
+
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use tokio::sync::mpsc;
+
+use super::Source;
+use crate::cluster::discovery::ResourceType;
+use crate::cluster::list::{Item, ListOptions, Page};
+use crate::cluster::{ApiError, Cluster, Retry};
+use crate::config::{KubernetesScope, OPT_OUT_LABEL};
+use crate::error::{Error, Result};
+use crate::inventory::{Inventory, Omission, TypeRecord};
+use crate::member::{Batch, Member, Traits};
+use crate::object_path::object_path;
+use crate::progress::Progress;
+
+/// How often one list is begun anew when its continue token expires.
+const RESTARTS: u64 = 5;
+
+/// The objects of a cluster, within a scope.
+pub struct Kubernetes {
+    cluster: Cluster,
+    scope: KubernetesScope,
+    name: String,
+}
+
+/// What came of one type.
+#[derive(Default)]
+struct Listed {
+    record: Option<TypeRecord>,
+    bytes: u64,
+    left_out: BTreeMap<&'static str, u64>,
+    problem: Option<String>,
+}
+
+impl Kubernetes {
+    /// A source called `name` in its schedule.
+    pub fn new(name: &str, cluster: Cluster, scope: KubernetesScope) -> Self {
+        Kubernetes { cluster, scope, name: name.into() }
+    }
+
+    /// Why a type is not listed; none when it is.
+    fn left_out_because(&self, kind: &ResourceType) -> Option<&'static str> {
+        let is_namespace = kind.plural == "namespaces" && kind.group.is_empty();
+        if !kind.namespaced && !self.scope.cluster_scoped && !is_namespace {
+            return Some("types outside namespaces are off (clusterScoped: false)");
+        }
+        self.scope.left_out_because(&kind.plural, &kind.group)
+    }
+
+    async fn list_type(&self, kind: &ResourceType, out: &mpsc::Sender<Batch>, progress: &dyn Progress) -> Listed {
+        let mut listed = Listed::default();
+        let mut record = TypeRecord {
+            version: kind.version.clone(),
+            kind: kind.kind.clone(),
+            namespaced: kind.namespaced,
+            count: 0,
+            resource_version: String::new(),
+            pages: 0,
+            restarts: 0,
+        };
+        let result = self.list_pages(kind, &mut record, &mut listed, out, progress).await;
+        listed.problem = result.err();
+        if listed.problem.is_none() || record.count > 0 {
+            listed.record = Some(record);
+        }
+        listed
+    }
+
+    /// Reads page after page. While one is handed on, the next is already on its way.
+    async fn list_pages(
+        &self,
+        kind: &ResourceType,
+        record: &mut TypeRecord,
+        listed: &mut Listed,
+        out: &mpsc::Sender<Batch>,
+        progress: &dyn Progress,
+    ) -> Result<(), String> {
+        let mut seen = HashSet::new();
+        let mut pages = self.cluster.pages(kind, None, self.list_options());
+        let mut current = pages.next().await;
+        while let Some(page) = current {
+            let page = match page {
+                Ok(page) => page,
+                Err(e) if e.reason() == "Expired" && record.restarts < RESTARTS => {
+                    record.restarts += 1;
+                    pages = self.cluster.pages(kind, None, self.list_options());
+                    current = pages.next().await;
+                    continue;
+                }
+                Err(e) => return Err(explain(kind, &e)),
+            };
+            record.pages += 1;
+            if record.resource_version.is_empty() {
+                record.resource_version = page.resource_version.clone();
+            }
+            let batch = self.select(kind, page, &mut seen, listed);
+            let (items, bytes) = (batch.members.len() as u64, batch.members.iter().map(Member::size).sum());
+            record.count += items;
+            listed.bytes += bytes;
+            progress.advance(&self.name, items, bytes);
+            let hand_on = async {
+                if items > 0 { out.send(batch).await.map_err(|_| "the archive is gone".to_string()) } else { Ok(()) }
+            };
+            let (next, handed) = tokio::join!(pages.next(), hand_on);
+            handed?;
+            current = next;
+        }
+        Ok(())
+    }
+
+    fn list_options(&self) -> ListOptions {
+        ListOptions {
+            page_size: self.scope.page_size,
+            label_selector: self.scope.label_selector.as_ref().map(|s| s.to_query()),
+            timeout: self.scope.request_timeout,
+            retry: Retry::default(),
+        }
+    }
+
+    /// The members of a page that are in scope and were not handed on before the list was begun anew.
+    fn select(&self, kind: &ResourceType, page: Page, seen: &mut HashSet<u64>, listed: &mut Listed) -> Batch {
+        let mut members = Vec::with_capacity(page.items.len());
+        for item in page.items {
+            if let Some(why) = self.item_left_out_because(kind, &item) {
+                *listed.left_out.entry(why).or_default() += 1;
+            } else if seen.insert(key_of(&item)) {
+                members.push(into_member(kind, item));
+            }
+        }
+        Batch { members }
+    }
+
+    fn item_left_out_because(&self, kind: &ResourceType, item: &Item) -> Option<&'static str> {
+        let namespace = match kind.namespaced {
+            true => Some(&item.namespace),
+            false if kind.plural == "namespaces" && kind.group.is_empty() => Some(&item.name),
+            false => None,
+        };
+        if namespace.is_some_and(|ns| !self.scope.namespace(ns)) {
+            return Some("in a namespace that the schedule leaves out");
+        }
+        if item.labels.get(OPT_OUT_LABEL).is_some_and(|v| v == "true") {
+            return Some("labelled ckbackup.io/exclude: \"true\"");
+        }
+        let reason = self.scope.controller_made_left_out_because(&kind.plural, &kind.group)?;
+        item.made_by_controller.then_some(reason)
+    }
+}
+
+#[async_trait]
+impl Source for Kubernetes {
+    fn kind(&self) -> &'static str {
+        "kubernetes"
+    }
+
+    async fn read(&self, out: mpsc::Sender<Batch>, progress: &dyn Progress) -> Result<Inventory> {
+        let found = self.cluster.discover(self.scope.request_timeout).await.map_err(|e| {
+            Error::failed(format!("learn which types {} serves", self.cluster.server()))
+                .because(e)
+                .hint("check that the API server is up and that the account may read discovery")
+        })?;
+        let mut inventory = Inventory::default();
+        for (what, why) in found.problems {
+            inventory.problems.push(Omission { what, why, count: None });
+        }
+        let mut wanted = Vec::new();
+        for kind in found.types.into_iter().filter(|t| t.can("list")) {
+            match self.left_out_because(&kind) {
+                Some(why) => inventory.skipped.push(Omission { what: kind.name(), why: why.into(), count: None }),
+                None => wanted.push(kind),
+            }
+        }
+        progress.begin(&self.name, None);
+        let out = &out;
+        let lists = wanted.into_iter().map(|kind| async move {
+            let listed = self.list_type(&kind, out, progress).await;
+            (kind, listed)
+        });
+        let mut lists = futures::stream::iter(lists).buffer_unordered(self.scope.parallelism as usize);
+        while let Some((kind, listed)) = lists.next().await {
+            add(&mut inventory, &kind, listed);
+        }
+        inventory.skipped.sort_by(|a, b| a.what.cmp(&b.what));
+        inventory.problems.sort_by(|a, b| a.what.cmp(&b.what));
+        Ok(inventory)
+    }
+}
+
+fn add(inventory: &mut Inventory, kind: &ResourceType, listed: Listed) {
+    let what = kind.name();
+    for (why, count) in listed.left_out {
+        inventory.skipped.push(Omission { what: what.clone(), why: why.into(), count: Some(count) });
+    }
+    if let Some(why) = listed.problem {
+        inventory.problems.push(Omission { what: what.clone(), why, count: None });
+    }
+    inventory.bytes += listed.bytes;
+    if let Some(record) = listed.record {
+        inventory.items += record.count;
+        inventory.types.insert(what, record);
+    }
+}
+
+/// Why a list could not be read, with what the account lacks where it is forbidden.
+fn explain(kind: &ResourceType, error: &ApiError) -> String {
+    match error.code() {
+        Some(403) => {
+            let group = if kind.group.is_empty() { "the core group".into() } else { format!("group {}", kind.group) };
+            format!("forbidden: the account lacks the verb `list` on `{}` of {group}", kind.plural)
+        }
+        Some(401) => "the log-in is no longer accepted, and reading the token again did not help".into(),
+        Some(404) => "the type is no longer served".into(),
+        _ => error.message(),
+    }
+}
+
+fn key_of(item: &Item) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (&item.namespace, &item.name).hash(&mut hasher);
+    hasher.finish()
+}
+
+fn into_member(kind: &ResourceType, item: Item) -> Member {
+    let path = object_path(&kind.name(), &kind.version, &item.namespace, &item.name);
+    let content = if item.typed {
+        vec![item.json]
+    } else {
+        // A list says the type once for all its items; an object by itself needs its own.
+        let head = format!("{{\"apiVersion\":\"{}\",\"kind\":\"{}\",", kind.api_version(), kind.kind);
+        vec![Bytes::from(head), item.json.slice(1..)]
+    };
+    Member { path, content, traits: Traits { labels: item.labels, uid: item.uid, owners: item.owners } }
+}

@@ -1,0 +1,306 @@
+//! The vault: the place in object storage that holds backups, and the rules by which they exist.
+//!
+//! No object is ever overwritten and there are no locks: what has no manifest does not exist.
+
+pub mod layout;
+pub mod manifest;
+pub mod signature;
+mod store;
+mod upload;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, ObjectStore, PutMode, PutOptions, PutPayload};
+
+pub use self::store::StoreSettings;
+pub use self::upload::Upload;
+use self::layout::BackupId;
+use crate::config::VaultLocation;
+use crate::error::{Context, Error, Kind, Result};
+
+/// First line of `README.txt`, by which a vault is recognised.
+const MARKER: &str = "This is a ckbackup vault, format version 1.";
+
+/// An open vault.
+#[derive(Clone)]
+pub struct Vault {
+    store: Arc<dyn ObjectStore>,
+    root: Path,
+    shown: String,
+}
+
+/// What the store said about an object that it took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// The object's version, where the bucket is versioned.
+    pub version: Option<String>,
+}
+
+/// An object as listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Key, relative to the vault.
+    pub key: String,
+    /// Size in bytes.
+    pub bytes: u64,
+}
+
+/// What a put with create-if-absent came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Created {
+    /// The object is there and is ours.
+    Yes(Stored),
+    /// Another object stands there already.
+    Taken,
+}
+
+impl Vault {
+    /// Opens a vault for reading; what is not a vault is refused.
+    pub async fn open(location: &VaultLocation, settings: &StoreSettings) -> Result<Vault> {
+        let vault = Vault::connect(location, settings, false)?;
+        match vault.marker().await? {
+            Some(true) => Ok(vault),
+            Some(false) => Err(vault.not_a_vault()),
+            None => Err(Error::failed(format!("no such vault: {}", vault.shown))
+                .hint("check the URL, the endpoint and that the first backup was taken")),
+        }
+    }
+
+    /// Opens a vault for a backup; an empty place becomes a vault.
+    pub async fn open_or_create(location: &VaultLocation, settings: &StoreSettings) -> Result<Vault> {
+        let vault = Vault::connect(location, settings, true)?;
+        match vault.marker().await? {
+            Some(true) => Ok(vault),
+            Some(false) => Err(vault.not_a_vault()),
+            None if !vault.is_empty().await? => Err(vault.not_a_vault()),
+            None => {
+                let text = format!("{MARKER}\n{}", include_str!("README.vault.txt"));
+                // Another run may be creating the same vault: its README is as good as ours.
+                vault.create("README.txt", Bytes::from(text)).await?;
+                Ok(vault)
+            }
+        }
+    }
+
+    fn connect(location: &VaultLocation, settings: &StoreSettings, create: bool) -> Result<Vault> {
+        let (store, root) = store::connect(location, settings, create)?;
+        Ok(Vault { store, root, shown: location.to_string() })
+    }
+
+    /// The URL, for people.
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    fn not_a_vault(&self) -> Error {
+        Error::usage(format!("{} is not a ckbackup vault: other things are stored there", self.shown))
+            .hint("name an empty folder or prefix, or the folder that holds the vault's README.txt")
+    }
+
+    async fn marker(&self) -> Result<Option<bool>> {
+        match self.read("README.txt", None).await {
+            Ok(text) => Ok(Some(text.starts_with(MARKER.as_bytes()))),
+            Err(ReadError::NotFound) => Ok(None),
+            Err(ReadError::Other(e)) => Err(e),
+        }
+    }
+
+    async fn is_empty(&self) -> Result<bool> {
+        let first = self.store.list(Some(&self.root)).next().await.transpose();
+        Ok(first.map_err(|e| self.explain("list", "", e))?.is_none())
+    }
+
+    fn path(&self, key: &str) -> Result<Path> {
+        let whole = if self.root.as_ref().is_empty() { key.to_string() } else { format!("{}/{key}", self.root) };
+        Path::parse(&whole).context(|| format!("{key:?} cannot be an object key"))
+    }
+
+    /// Names of the clusters that have something in the vault.
+    pub async fn clusters(&self) -> Result<Vec<String>> {
+        self.folders("").await
+    }
+
+    /// Backup ids of a cluster, oldest first. Whether each has a manifest, only reading it tells.
+    pub async fn backup_ids(&self, cluster: &str) -> Result<Vec<BackupId>> {
+        let mut ids: Vec<_> =
+            self.folders(cluster).await?.iter().filter_map(|name| name.parse::<BackupId>().ok()).collect();
+        ids.sort();
+        Ok(ids)
+    }
+
+    async fn folders(&self, under: &str) -> Result<Vec<String>> {
+        let prefix = if under.is_empty() { self.root.clone() } else { self.path(under)? };
+        let listed =
+            self.store.list_with_delimiter(Some(&prefix)).await.map_err(|e| self.explain("list", under, e))?;
+        Ok(listed.common_prefixes.iter().filter_map(|p| p.filename().map(String::from)).collect())
+    }
+
+    /// Every object below a key, whether a manifest names it or not.
+    pub async fn list(&self, under: &str) -> Result<Vec<Listed>> {
+        let prefix = self.path(under)?;
+        let cut = self.root.as_ref().len() + usize::from(!self.root.as_ref().is_empty());
+        let listed = self.store.list(Some(&prefix)).map_ok(|o| Listed {
+            key: o.location.as_ref()[cut..].to_string(),
+            bytes: o.size,
+        });
+        listed.try_collect().await.map_err(|e| self.explain("list", under, e))
+    }
+
+    /// Writes an object if there is none of that key.
+    pub async fn create(&self, key: &str, bytes: Bytes) -> Result<Created> {
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let put = self.store.put_opts(&self.path(key)?, PutPayload::from_bytes(bytes.clone()), options).await;
+        match put {
+            Ok(done) => Ok(Created::Yes(Stored { version: done.version })),
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                self.is_it_ours(key, &bytes).await
+            }
+            Err(e) => Err(self.explain("write", key, e)),
+        }
+    }
+
+    /// A put whose answer was lost is sent again, and then finds its own object.
+    async fn is_it_ours(&self, key: &str, bytes: &Bytes) -> Result<Created> {
+        let meta = self.head(key, None).await?;
+        if meta.bytes != bytes.len() as u64 || self.read(key, None).await.map_err(Error::from)? != *bytes {
+            return Ok(Created::Taken);
+        }
+        Ok(Created::Yes(Stored { version: meta.version }))
+    }
+
+    /// Begins an upload in parts; nothing is visible until it is finished.
+    pub async fn upload(&self, key: &str) -> Result<Upload> {
+        Upload::begin(self, key).await
+    }
+
+    /// Size and version of an object.
+    pub async fn head(&self, key: &str, version: Option<&str>) -> Result<Head> {
+        let options = GetOptions { head: true, version: version.map(String::from), ..GetOptions::default() };
+        let got = self.store.get_opts(&self.path(key)?, options).await.map_err(|e| self.explain("look at", key, e))?;
+        Ok(Head { bytes: got.meta.size, version: got.meta.version })
+    }
+
+    /// A whole small object.
+    pub async fn read(&self, key: &str, version: Option<&str>) -> Result<Bytes, ReadError> {
+        let options = GetOptions { version: version.map(String::from), ..GetOptions::default() };
+        self.get(key, options).await
+    }
+
+    /// Part of an object, with one request.
+    pub async fn read_range(&self, key: &str, version: Option<&str>, range: Range<u64>) -> Result<Bytes, ReadError> {
+        let options = GetOptions {
+            version: version.map(String::from),
+            range: Some(GetRange::Bounded(range)),
+            ..GetOptions::default()
+        };
+        self.get(key, options).await
+    }
+
+    async fn get(&self, key: &str, options: GetOptions) -> Result<Bytes, ReadError> {
+        let path = self.path(key)?;
+        let got = self.store.get_opts(&path, options).await;
+        let bytes = match got {
+            Ok(got) => got.bytes().await,
+            Err(e) => Err(e),
+        };
+        bytes.map_err(|e| match e {
+            object_store::Error::NotFound { .. } if !is_missing_bucket(&e) => ReadError::NotFound,
+            e => ReadError::Other(self.explain("read", key, e)),
+        })
+    }
+
+    /// An object from its beginning, piece by piece.
+    pub async fn stream(&self, key: &str, version: Option<&str>) -> Result<BoxStream<'static, Result<Bytes>>, ReadError> {
+        let options = GetOptions { version: version.map(String::from), ..GetOptions::default() };
+        let got = self.store.get_opts(&self.path(key)?, options).await.map_err(|e| match e {
+            object_store::Error::NotFound { .. } => ReadError::NotFound,
+            e => ReadError::Other(self.explain("read", key, e)),
+        })?;
+        let (vault, key) = (self.clone(), key.to_string());
+        Ok(got.into_stream().map_err(move |e| vault.explain("read", &key, e)).boxed())
+    }
+
+    /// A store's error in words: what, where, and what to do.
+    fn explain(&self, doing: &str, key: &str, e: object_store::Error) -> Error {
+        let place = if key.is_empty() { self.shown.clone() } else { format!("{}/{key}", self.shown.trim_end_matches('/')) };
+        let error = match &e {
+            object_store::Error::NotFound { .. } if is_missing_bucket(&e) => {
+                return Error::failed(format!("no such vault: {} (the bucket does not exist)", self.shown))
+                    .because(e)
+                    .hint("check the bucket's name and the endpoint; ckbackup does not make buckets");
+            }
+            object_store::Error::NotFound { .. } => Error::failed(format!("{place} is not there")),
+            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+                Error::failed(format!("no permission to {doing} {place}"))
+                    .hint("check the credentials in the environment and what they allow on this vault")
+            }
+            _ if e.to_string().contains("No space left") => {
+                Error::failed(format!("{doing} {place}: the disk is full"))
+                    .hint("make room and run it again; nothing was committed")
+            }
+            _ => Error::failed(format!("{doing} {place}"))
+                .hint("check that the storage is reachable, then run it again; nothing that was committed is lost"),
+        };
+        error.because(e)
+    }
+}
+
+fn is_missing_bucket(e: &object_store::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(e);
+    while let Some(c) = cause {
+        if c.to_string().contains("NoSuchBucket") {
+            return true;
+        }
+        cause = c.source();
+    }
+    false
+}
+
+/// Size and version of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// Size in bytes.
+    pub bytes: u64,
+    /// The object's version, where the bucket is versioned.
+    pub version: Option<String>,
+}
+
+/// Why an object could not be read; that it is not there is often an answer, not an error.
+#[derive(Debug)]
+pub enum ReadError {
+    /// There is no such object, or not in that version.
+    NotFound,
+    /// Something else went wrong.
+    Other(Error),
+}
+
+impl From<Error> for ReadError {
+    fn from(e: Error) -> Self {
+        ReadError::Other(e)
+    }
+}
+
+impl From<ReadError> for Error {
+    fn from(e: ReadError) -> Self {
+        match e {
+            ReadError::NotFound => Error::new(Kind::Failed, "the object is not there"),
+            ReadError::Other(e) => e,
+        }
+    }
+}
+
+impl ReadError {
+    /// Turns a missing object into an integrity failure that names it: a manifest says that it is there.
+    pub fn expected(self, key: &str) -> Error {
+        match self {
+            ReadError::NotFound => Error::integrity(format!("{key} is missing from the vault"))
+                .hint("`ckbackup verify --all` shows which backups are whole"),
+            ReadError::Other(e) => e,
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Opens the storage behind a vault: a folder, or a bucket of any of the three protocols.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
+
+use crate::config::VaultLocation;
+use crate::error::{Context, Error, Result};
+
+/// What a store needs besides its location: settings of the environment, as `(NAME, value)`.
+#[derive(Debug, Clone, Default)]
+pub struct StoreSettings {
+    /// Environment variables that the storage services define, `AWS_ACCESS_KEY_ID` and the like.
+    pub environment: Vec<(String, String)>,
+}
+
+/// A part of 8 MiB has to pass in this time, over a slow line too.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// The store, and the path of the vault in it.
+pub(super) fn connect(
+    location: &VaultLocation,
+    settings: &StoreSettings,
+    create: bool,
+) -> Result<(Arc<dyn ObjectStore>, Path)> {
+    let place = || format!("open vault {location}");
+    if let Some(folder) = location.folder() {
+        return Ok((Arc::new(open_folder(location, &folder, create)?), Path::default()));
+    }
+    let root = Path::from_url_path(location.url.path()).context(place)?;
+    let store: Arc<dyn ObjectStore> = match location.url.scheme() {
+        "s3" => Arc::new(open_s3(location, settings).context(place)?),
+        "gs" => Arc::new(open_gs(location, settings).context(place)?),
+        _ => Arc::new(open_az(location, settings).context(place)?),
+    };
+    Ok((store, root))
+}
+
+fn open_folder(location: &VaultLocation, folder: &std::path::Path, create: bool) -> Result<LocalFileSystem> {
+    if create && !folder.exists() {
+        // Only the last part: a missing parent is more likely a disk that is not mounted than a wish.
+        std::fs::create_dir(folder).map_err(|e| {
+            Error::failed(format!("no such vault: {location}: its folder cannot be created"))
+                .because(e)
+                .hint("check the path, and that its disk is mounted")
+        })?;
+    }
+    if !folder.is_dir() {
+        return Err(Error::failed(format!("no such vault: {location}: {} is not a folder", folder.display()))
+            .hint("check the path, and that its disk is mounted"));
+    }
+    let store = LocalFileSystem::new_with_prefix(folder).context(|| format!("open vault {location}"))?;
+    Ok(store.with_fsync(true))
+}
+
+fn client_options(location: &VaultLocation) -> ClientOptions {
+    ClientOptions::new()
+        .with_timeout(REQUEST_TIMEOUT)
+        .with_connect_timeout(Duration::from_secs(10))
+        .with_allow_http(location.allow_http)
+}
+
+fn retry() -> RetryConfig {
+    RetryConfig {
+        backoff: BackoffConfig {
+            init_backoff: Duration::from_millis(100),
+            max_backoff: Duration::from_secs(10),
+            base: 2.,
+        },
+        max_retries: 7,
+        retry_timeout: Duration::from_secs(180),
+    }
+}
+
+fn open_s3(location: &VaultLocation, settings: &StoreSettings) -> object_store::Result<impl ObjectStore> {
+    let mut builder = AmazonS3Builder::new()
+        .with_url(location.url.as_str())
+        .with_client_options(client_options(location))
+        .with_retry(retry())
+        // The store checks what arrives against the digest that was sent with it.
+        .with_checksum_algorithm(Checksum::SHA256);
+    for (key, value) in parsed::<AmazonS3ConfigKey>(settings, "AWS_") {
+        builder = builder.with_config(key, value);
+    }
+    if let Some(endpoint) = &location.endpoint {
+        builder = builder.with_endpoint(endpoint.as_str().trim_end_matches('/'));
+    }
+    if let Some(region) = &location.region {
+        builder = builder.with_region(region);
+    }
+    builder.build()
+}
+
+fn open_gs(location: &VaultLocation, settings: &StoreSettings) -> object_store::Result<impl ObjectStore> {
+    let mut builder = GoogleCloudStorageBuilder::new()
+        .with_url(location.url.as_str())
+        .with_client_options(client_options(location))
+        .with_retry(retry());
+    for (key, value) in parsed::<GoogleConfigKey>(settings, "GOOGLE_") {
+        builder = builder.with_config(key, value);
+    }
+    builder.build()
+}
+
+fn open_az(location: &VaultLocation, settings: &StoreSettings) -> object_store::Result<impl ObjectStore> {
+    let mut builder = MicrosoftAzureBuilder::new()
+        .with_url(location.url.as_str())
+        .with_client_options(client_options(location))
+        .with_retry(retry());
+    for (key, value) in parsed::<AzureConfigKey>(settings, "AZURE_") {
+        builder = builder.with_config(key, value);
+    }
+    if let Some(endpoint) = &location.endpoint {
+        builder = builder.with_endpoint(endpoint.to_string());
+    }
+    builder.build()
+}
+
+/// The settings of one service that its builder knows.
+fn parsed<K: std::str::FromStr>(settings: &StoreSettings, prefix: &str) -> Vec<(K, String)> {
+    let of_service = settings.environment.iter().filter(|(name, _)| name.starts_with(prefix));
+    of_service.filter_map(|(name, value)| Some((name.to_ascii_lowercase().parse().ok()?, value.clone()))).collect()
+}

@@ -1,0 +1,112 @@
+//! Uploads in parts, with bounded memory; a partial upload is never visible.
+
+use bytes::{Bytes, BytesMut};
+use futures::stream::{FuturesUnordered, StreamExt};
+use object_store::path::Path;
+use object_store::{MultipartUpload, ObjectStoreExt, PutPayload, UploadPart};
+
+use super::{Stored, Vault};
+use crate::error::{Error, Result};
+
+/// Size of a part: 8 MiB, so that 4 GiB fit into 512 of the 10,000 parts that S3 allows.
+const PART: usize = 8 << 20;
+
+/// How many parts travel at the same time.
+const IN_FLIGHT: usize = 3;
+
+/// An upload that is under way. Dropping it leaves nothing visible; [`Upload::abort`] also frees what was sent.
+pub struct Upload {
+    vault: Vault,
+    key: String,
+    path: Path,
+    state: State,
+    pending: BytesMut,
+    sent: u64,
+}
+
+enum State {
+    /// Nothing sent yet: what stays smaller than one part goes in a single put.
+    Small,
+    /// Parts are on their way.
+    Parts { upload: Box<dyn MultipartUpload>, in_flight: FuturesUnordered<UploadPart> },
+}
+
+impl Upload {
+    pub(super) async fn begin(vault: &Vault, key: &str) -> Result<Upload> {
+        let path = vault.path(key)?;
+        Ok(Upload { vault: vault.clone(), key: key.into(), path, state: State::Small, pending: BytesMut::new(), sent: 0 })
+    }
+
+    /// Adds bytes; waits when enough parts are on their way.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        self.sent += bytes.len() as u64;
+        self.pending.extend_from_slice(&bytes);
+        while self.pending.len() >= PART {
+            let part = self.pending.split_to(PART).freeze();
+            self.send(part).await?;
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, part: Bytes) -> Result<()> {
+        if let State::Small = self.state {
+            let begun = self.vault.store.put_multipart(&self.path).await;
+            let upload = begun.map_err(|e| self.vault.explain("write", &self.key, e))?;
+            self.state = State::Parts { upload, in_flight: FuturesUnordered::new() };
+        }
+        if let State::Parts { upload, in_flight } = &mut self.state {
+            in_flight.push(upload.put_part(PutPayload::from_bytes(part)));
+            while in_flight.len() > IN_FLIGHT {
+                if let Some(Err(e)) = in_flight.next().await {
+                    return Err(self.vault.explain("write", &self.key, e));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the object visible, and checks that the store holds as much as was sent.
+    pub async fn finish(mut self) -> Result<Stored> {
+        let rest = self.pending.split().freeze();
+        if let State::Small = self.state {
+            return self.put_small(rest).await;
+        }
+        if !rest.is_empty() {
+            self.send(rest).await?;
+        }
+        let State::Parts { upload, in_flight } = &mut self.state else { return self.put_small(Bytes::new()).await };
+        while let Some(part) = in_flight.next().await {
+            part.map_err(|e| self.vault.explain("write", &self.key, e))?;
+        }
+        let done = upload.complete().await.map_err(|e| self.vault.explain("finish writing", &self.key, e))?;
+        self.check(done.version).await
+    }
+
+    async fn put_small(self, bytes: Bytes) -> Result<Stored> {
+        let put = self.vault.store.put(&self.path, PutPayload::from_bytes(bytes)).await;
+        let done = put.map_err(|e| self.vault.explain("write", &self.key, e))?;
+        self.check(done.version).await
+    }
+
+    async fn check(&self, version: Option<String>) -> Result<Stored> {
+        let head = self.vault.head(&self.key, version.as_deref()).await?;
+        if head.bytes != self.sent {
+            return Err(Error::integrity(format!(
+                "{}: {} bytes were sent but the store holds {}",
+                self.key, self.sent, head.bytes
+            ))
+            .hint("run the backup again; this one was not committed"));
+        }
+        Ok(Stored { version: version.or(head.version) })
+    }
+
+    /// Gives the upload up and frees what was sent. Errors are of no use here: nothing became visible.
+    pub async fn abort(self) {
+        if let State::Parts { mut upload, in_flight } = self.state {
+            drop(in_flight);
+            if let Err(e) = upload.abort().await {
+                tracing::debug!(key = %self.key, error = %e, "abort an upload");
+            }
+        }
+    }
+}
