@@ -1,1 +1,7 @@
-fn main(){}
+//! The program `ckbackup`; what it does begins in [`ckbackup::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ckbackup::cli::main()
+}

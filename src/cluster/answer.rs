@@ -7,6 +7,7 @@ use http::{Method, StatusCode};
 use serde::Deserialize;
 
 use super::Call;
+use crate::error::Error;
 
 /// A request that did not succeed.
 #[derive(Debug, Clone)]
@@ -110,3 +111,9 @@ impl fmt::Display for ApiError {
 }
 
 impl std::error::Error for ApiError {}
+
+impl From<ApiError> for Error {
+    fn from(e: ApiError) -> Self {
+        Error::failed(e.to_string())
+    }
+}

@@ -95,7 +95,8 @@ pub(super) fn validate(raw: &raw::Vault, path: &str, problems: &mut Problems<'_>
     Some(VaultLocation { endpoint, region: raw.region.clone(), allow_http: raw.allow_http, ..location })
 }
 
-fn parse_endpoint(text: &str, allow_http: bool) -> Result<Url> {
+/// Reads the URL of a server that stands for the provider's own; one without TLS must be allowed.
+pub fn parse_endpoint(text: &str, allow_http: bool) -> Result<Url> {
     let bad = || Error::usage(format!("`{text}` is no endpoint")).hint("write it like `https://objects.example`");
     let url = Url::parse(text).map_err(|_| bad())?;
     match url.scheme() {

@@ -34,7 +34,7 @@ pub use duration::{Rto, format_duration, parse_duration};
 pub use exclusions::{EXCLUSIONS, Exclusion, OPT_OUT_LABEL, Reach, find_exclusion, resource_name};
 pub use filter::{Filter, Patterns};
 pub use kinds::KindPattern;
-pub use location::VaultLocation;
+pub use location::{VaultLocation, parse_endpoint};
 pub use names::{ClusterName, Name};
 pub use plan::{Action, Apply, Conflict, DEFAULT_GATE_TIMEOUT, Gate, Manual, RestorePlan, Runbook, Step, Subject};
 pub use schedule::{CONFIGURATION_SOURCE, DEFAULT_KEEP, Schedule, SourceKind, SourceSpec};
@@ -119,6 +119,22 @@ pub fn read_schedule(path: &Path, name: Option<&str>) -> Result<Schedule> {
         Document::RestorePlan(_) => None,
     });
     single(schedules.collect(), name, path, "schedule")
+}
+
+/// Reads a schedule out of a backup, where the files that it includes do not stand beside it.
+pub fn parse_stored_schedule(text: &str) -> Result<Schedule> {
+    let path = Path::new("schedule.yaml");
+    let syntax = |fault| problems::together(path, vec![problems::explain_syntax(path, text, &fault)]);
+    for document in yaml::documents(text).map_err(syntax)? {
+        if header(&document, path)? == "Schedule" {
+            let mut raw: raw::Root<raw::Schedule> = decode(&document, path)?;
+            raw.spec.include = raw::Include::default();
+            let mut problems = Problems::new(path, &document);
+            let schedule = schedule::validate(&raw, path, text, &mut problems);
+            return problems.finish(schedule);
+        }
+    }
+    Err(Error::usage("the backup holds no schedule"))
 }
 
 /// Reads the restore plan of a file: the only one, or the one called `name`.

@@ -1,0 +1,113 @@
+//! The command line: one file for each verb, with its arguments beside its function.
+//!
+//! Only this part of the crate prints, reads the environment and decides on exit codes. Standard output carries results
+//! and nothing else; progress, notes, warnings and errors go to standard error.
+
+mod backup;
+mod choose;
+mod completion;
+mod demo;
+mod diff;
+mod extract;
+mod global;
+mod keygen;
+mod list;
+mod man;
+mod output;
+mod progress;
+mod report;
+mod restore;
+mod screen;
+mod shared;
+mod show;
+mod start;
+mod table;
+mod telemetry;
+mod validate;
+mod verify;
+mod words;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+pub use self::global::Global;
+pub use self::output::Output;
+pub use self::start::main;
+use crate::error::Result;
+
+/// What a verb came to: the exit code, or the failure that decides it.
+pub type Outcome = Result<u8>;
+
+/// The exit code of success.
+pub const DONE: u8 = 0;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    failed; `diff`: there are differences
+  2    wrong usage or configuration
+  3    finished, but something is missing (partial backup, objects not restored)
+  4    restored, but later than the recovery time objective allows
+  5    integrity: a signature, a digest or a decryption did not verify
+  8    no given identity opens this backup
+  130  interrupted
+
+Begin with `ckbackup demo`, which needs no cluster, or with `ckbackup keygen`.";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "ckbackup", version, about, after_help = EXIT_CODES, max_term_width = 110)]
+pub struct Cli {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// Options that every verb has.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Output")]
+pub struct Options {
+    /// How results are printed
+    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORM")]
+    output: Output,
+    /// No progress; results, warnings and errors only
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Say more about what is done; again for still more (CKBACKUP_LOG sets it in detail)
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Keygen(keygen::KeygenArgs),
+    Validate(validate::ValidateArgs),
+    Backup(backup::BackupArgs),
+    List(list::ListArgs),
+    Show(show::ShowArgs),
+    Verify(verify::VerifyArgs),
+    Extract(extract::ExtractArgs),
+    Diff(diff::DiffArgs),
+    Restore(restore::RestoreArgs),
+    Demo(demo::DemoArgs),
+    Completion(completion::CompletionArgs),
+    Man(man::ManArgs),
+}
+
+/// Does what was asked for. Verbs that write stop by themselves when they are interrupted; the others are just left.
+async fn dispatch(verb: Verb, global: &Global) -> Outcome {
+    match verb {
+        Verb::Keygen(args) => keygen::run(&args, global),
+        Verb::Validate(args) => validate::run(&args, global),
+        Verb::Backup(args) => backup::run(&args, global).await,
+        Verb::List(args) => global.stoppable(list::run(&args, global)).await,
+        Verb::Show(args) => global.stoppable(show::run(&args, global)).await,
+        Verb::Verify(args) => global.stoppable(verify::run(&args, global)).await,
+        Verb::Extract(args) => extract::run(&args, global).await,
+        Verb::Diff(args) => global.stoppable(diff::run(&args, global)).await,
+        Verb::Restore(args) => restore::run(&args, global).await,
+        Verb::Demo(args) => demo::run(&args, global).await,
+        Verb::Completion(args) => completion::run(&args),
+        Verb::Man(args) => man::run(&args, global),
+    }
+}

@@ -1,0 +1,237 @@
+//! Arguments that several verbs have: which vault, whom to trust, with which key, which cluster.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use age::cli_common::UiCallbacks;
+use clap::Args;
+
+use super::Global;
+use crate::archive::age::Identities;
+use crate::cluster::Access;
+use crate::config::{self, ClusterName, Schedule, VaultLocation};
+use crate::error::{Context, Error, Kind, Result};
+use crate::vault::Vault;
+use crate::vault::signature::Signers;
+
+/// Where backups are: a vault, and a cluster in it.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Vault")]
+pub struct PlaceArgs {
+    /// The vault: s3://bucket/folder, gs://…, az://…, file:///folder or a path [env: CKBACKUP_VAULT]
+    #[arg(long, value_name = "URL")]
+    pub vault: Option<String>,
+    /// The cluster; not needed when the vault holds only one
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<ClusterName>,
+    /// The server of an s3:// or az:// vault that is not the provider's own
+    #[arg(long, value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// The region of the vault, where the storage needs one
+    #[arg(long)]
+    pub region: Option<String>,
+    /// Take an endpoint without TLS
+    #[arg(long)]
+    pub allow_http: bool,
+}
+
+/// Where backups are, for verbs that can take it from a schedule.
+#[derive(Debug, Clone, Default, Args)]
+pub struct VaultArgs {
+    /// Where backups are.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// Take vault and cluster from this schedule
+    #[arg(short = 'f', long = "file", value_name = "SCHEDULE", help_heading = "Vault")]
+    pub schedule: Option<PathBuf>,
+}
+
+impl VaultArgs {
+    /// Opens the vault; also says which cluster is meant.
+    pub async fn open(&self, global: &Global) -> Result<(Vault, String)> {
+        self.place.open(self.schedule.as_deref(), global).await
+    }
+}
+
+impl PlaceArgs {
+    /// Opens the vault; what is not given is taken from the schedule, then from the environment.
+    pub async fn open(&self, schedule: Option<&Path>, global: &Global) -> Result<(Vault, String)> {
+        let schedule = schedule.map(|file| config::read_schedule(file, None)).transpose()?;
+        let location = self.location(schedule.as_ref(), global.variable("CKBACKUP_VAULT"))?;
+        let vault = Vault::open(&location, &global.store_settings()).await?;
+        let cluster = match self.cluster.as_ref().or(schedule.as_ref().map(|s| &s.cluster)) {
+            Some(name) => name.to_string(),
+            None => only_cluster(&vault).await?,
+        };
+        Ok((vault, cluster))
+    }
+
+    fn location(&self, schedule: Option<&Schedule>, variable: Option<String>) -> Result<VaultLocation> {
+        let mut location = match (&self.vault, schedule, variable) {
+            (Some(text), _, _) => parse_location(text)?,
+            (None, Some(schedule), _) => schedule.vault.clone(),
+            (None, None, Some(text)) => parse_location(&text).map_err(|e| e.within("use CKBACKUP_VAULT"))?,
+            (None, None, None) => {
+                return Err(Error::usage("no vault is named")
+                    .hint("give --vault URL, or -f SCHEDULE, or set CKBACKUP_VAULT"));
+            }
+        };
+        location.allow_http |= self.allow_http;
+        location.region = self.region.clone().or(location.region);
+        if let Some(text) = &self.endpoint {
+            location.endpoint = Some(config::parse_endpoint(text, location.allow_http)?);
+        }
+        Ok(location)
+    }
+}
+
+/// A URL, or a folder's path.
+fn parse_location(text: &str) -> Result<VaultLocation> {
+    if text.contains("://") {
+        return VaultLocation::parse(text);
+    }
+    let whole = std::path::absolute(text).map_err(|e| Error::usage(format!("{text:?} is no path")).because(e))?;
+    VaultLocation::in_folder(&whole)
+}
+
+async fn only_cluster(vault: &Vault) -> Result<String> {
+    let mut clusters = vault.clusters().await?;
+    match clusters.len() {
+        0 => Err(Error::failed(format!("{} holds no backups yet", vault.shown()))
+            .hint("`ckbackup backup -f SCHEDULE --now` takes the first one")),
+        1 => Ok(clusters.remove(0)),
+        _ => Err(Error::usage(format!("{} holds backups of several clusters", vault.shown()))
+            .hint(format!("give --cluster with one of: {}", clusters.join(", ")))),
+    }
+}
+
+/// Whose signatures are trusted.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Trust")]
+pub struct TrustArgs {
+    /// Who may have made backups, in the allowed-signers format of ssh-keygen [env: CKBACKUP_SIGNERS_FILE]
+    #[arg(long, value_name = "FILE")]
+    pub signers: Option<PathBuf>,
+}
+
+impl TrustArgs {
+    /// The trusted signers. That there are none is said, loudly.
+    pub fn read(&self, global: &Global) -> Result<Option<Signers>> {
+        let given = self.signers.clone().or_else(|| global.variable("CKBACKUP_SIGNERS_FILE").map(PathBuf::from));
+        match given {
+            Some(file) => Signers::read(&file).map(Some),
+            None => {
+                global.warn(
+                    "no trusted signers are given, so anyone who can write to the vault could have made this backup; \
+                     pass --signers FILE",
+                );
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// What opens backups.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Keys")]
+pub struct IdentityArgs {
+    /// An age identity or SSH key that opens the backup; again for more [env: CKBACKUP_IDENTITY_FILE, with : between]
+    #[arg(long = "identity", value_name = "FILE")]
+    pub identities: Vec<PathBuf>,
+}
+
+impl IdentityArgs {
+    /// The identities, if any are given. Asks for passphrases on the terminal.
+    pub async fn read(&self, global: &Global) -> Result<Option<Arc<Identities>>> {
+        let mut files = self.identities.clone();
+        if files.is_empty() {
+            let variable = global.variable("CKBACKUP_IDENTITY_FILE").map(OsString::from);
+            files.extend(variable.iter().flat_map(std::env::split_paths).filter(|p| !p.as_os_str().is_empty()));
+        }
+        if files.is_empty() {
+            return Ok(None);
+        }
+        let reading = tokio::task::spawn_blocking(move || Identities::read_files(&files, UiCallbacks));
+        tokio::select! {
+            biased;
+            () = global.cancel.cancelled() => Err(Error::new(Kind::Interrupted, "interrupted; nothing was changed")),
+            read = reading => read.context(|| "read the identities".into())?.map(Arc::new).map(Some),
+        }
+    }
+
+    /// The identities; it is an error when none are given.
+    pub async fn require(&self, global: &Global) -> Result<Arc<Identities>> {
+        self.read(global).await?.ok_or_else(|| {
+            Error::usage("no identity is given, and without one no backup can be opened")
+                .hint("give --identity FILE, or set CKBACKUP_IDENTITY_FILE")
+        })
+    }
+}
+
+/// Which cluster is spoken to.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Cluster")]
+pub struct ClusterArgs {
+    /// The context in the kubeconfig; the current one unless given
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+    /// The kubeconfig [env: KUBECONFIG; else ~/.kube/config; else the service account of this pod]
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+}
+
+impl Global {
+    /// Which cluster is meant, and as whom.
+    pub fn cluster_access(&self, args: &ClusterArgs) -> Access {
+        let files = match (&args.kubeconfig, self.variable("KUBECONFIG")) {
+            (Some(file), _) => vec![file.clone()],
+            (None, Some(list)) => listed_kubeconfigs(&list, |file| file.exists()),
+            (None, None) => std::env::home_dir().map(|home| home.join(".kube/config")).into_iter().collect(),
+        };
+        let named = args.kubeconfig.is_some() || args.context.is_some() || self.variable("KUBECONFIG").is_some();
+        if !named && !files.iter().any(|file| file.exists()) {
+            return Access::InCluster;
+        }
+        Access::Kubeconfig { files, context: args.context.clone() }
+    }
+}
+
+/// The files of a list that exist, as kubectl does it; when none does, all, so that the error names them.
+fn listed_kubeconfigs(list: &str, exists: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
+    let all: Vec<_> = std::env::split_paths(list).filter(|p| !p.as_os_str().is_empty()).collect();
+    let there: Vec<_> = all.iter().filter(|file| exists(file)).cloned().collect();
+    if there.is_empty() { all } else { there }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flag_goes_before_the_environment_and_a_path_becomes_whole() {
+        let flag = PlaceArgs { vault: Some("s3://b/p".into()), ..PlaceArgs::default() };
+        assert_eq!(flag.location(None, Some("gs://other".into())).unwrap().to_string(), "s3://b/p");
+        let none = PlaceArgs::default();
+        assert_eq!(none.location(None, Some("gs://other".into())).unwrap().to_string(), "gs://other");
+        assert_eq!(none.location(None, None).unwrap_err().kind(), Kind::Usage);
+        let path = parse_location("some/folder").unwrap().folder().unwrap();
+        assert!(path.is_absolute() && path.ends_with("some/folder"));
+    }
+
+    #[test]
+    fn an_endpoint_without_tls_must_be_allowed() {
+        let mut args = PlaceArgs { vault: Some("s3://b".into()), ..PlaceArgs::default() };
+        args.endpoint = Some("http://127.0.0.1:7070".into());
+        assert_eq!(args.location(None, None).unwrap_err().kind(), Kind::Usage);
+        args.allow_http = true;
+        assert_eq!(args.location(None, None).unwrap().endpoint.unwrap().as_str(), "http://127.0.0.1:7070/");
+    }
+
+    #[test]
+    fn missing_kubeconfigs_of_a_list_are_passed_over() {
+        let found = listed_kubeconfigs("/a:/b", |file| file.ends_with("b"));
+        assert_eq!(found, [PathBuf::from("/b")]);
+        assert_eq!(listed_kubeconfigs("/a:/b", |_| false).len(), 2);
+    }
+}

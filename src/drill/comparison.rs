@@ -1,0 +1,290 @@
+//! Compares a backup with a cluster, or with another backup: what is missing, what is extra, what changed.
+//!
+//! What servers and controllers set is not compared: both sides go through the same rules as a restore.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::archive::frame;
+use crate::archive::index::FrameRecord;
+use crate::cluster::Cluster;
+use crate::cluster::discovery::ResourceType;
+use crate::cluster::list::{Item, ListOptions};
+use crate::cluster::Retry;
+use crate::config::{KubernetesScope, OPT_OUT_LABEL};
+use crate::error::{Context, Error, Result};
+use crate::inventory::TypeRecord;
+use crate::object_path::{ObjectPath, object_path};
+use crate::progress::Progress;
+use crate::reader::OpenBackup;
+use crate::restore::{Facts, Owners, differences, fit};
+
+/// Paths of one changed object that are named.
+const PATHS_NAMED: usize = 5;
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// An object that differs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Changed {
+    /// `deployments.apps/shop/web`.
+    pub object: String,
+    /// Where: `.spec.replicas`.
+    pub paths: Vec<String>,
+}
+
+/// What a comparison found.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Difference {
+    /// In the backup, not on the other side.
+    pub missing: Vec<String>,
+    /// On the other side, not in the backup.
+    pub extra: Vec<String>,
+    /// On both, and different.
+    pub changed: Vec<Changed>,
+    /// On both, and equal.
+    pub equal: u64,
+    /// Not compared, by the rule that says why.
+    pub ignored: BTreeMap<String, u64>,
+    /// Types that could not be read on the other side, and why.
+    pub problems: Vec<String>,
+}
+
+impl Difference {
+    /// Whether both sides say the same.
+    pub fn is_empty(&self) -> bool {
+        self.missing.is_empty() && self.extra.is_empty() && self.changed.is_empty() && self.problems.is_empty()
+    }
+}
+
+/// One side of the comparison of one type: objects by path, ready to be compared.
+type Side = HashMap<String, Value>;
+
+/// The facts that both sides of a type share.
+struct Common {
+    resource: String,
+    owners: Owners,
+    volumes: HashSet<String>,
+    status_subresource: bool,
+}
+
+impl Common {
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            resource: &self.resource,
+            owners: &self.owners,
+            volumes: &self.volumes,
+            preserve_node_ports: false,
+            status_subresource: self.status_subresource,
+        }
+    }
+
+    /// Brings an object to the form in which both sides are compared; the rule's name where it is not compared.
+    fn prepare(&self, mut object: Value) -> Result<Value, &'static str> {
+        let references = owner_names(&object);
+        fit(&mut object, &self.facts()).map_err(|(rule, _)| rule)?;
+        if let Some(metadata) = object["metadata"].as_object_mut() {
+            metadata.remove("ownerReferences");
+        }
+        if let Some(labels) = object["metadata"]["labels"].as_object_mut() {
+            labels.remove("kubernetes.io/metadata.name");
+        }
+        object["metadata"]["ownerReferences"] = references;
+        Ok(object)
+    }
+}
+
+/// Owners have other uids in another cluster; kind and name say who is meant.
+fn owner_names(object: &Value) -> Value {
+    let references = object["metadata"]["ownerReferences"].as_array();
+    let name = |r: &Value| json!({"apiVersion": r["apiVersion"], "kind": r["kind"], "name": r["name"]});
+    Value::Array(references.into_iter().flatten().map(name).collect())
+}
+
+/// Compares a backup with a cluster, within the scope of the backup.
+pub async fn with_cluster(
+    backup: &OpenBackup,
+    cluster: &Cluster,
+    scope: &KubernetesScope,
+    progress: &dyn Progress,
+) -> Result<Difference> {
+    let found = cluster.discover(TIMEOUT).await.context(|| format!("learn what {} serves", cluster.server()))?;
+    let mut difference = Difference::default();
+    let (owners, volumes) = identities(backup).await?;
+    let mut common = Common { resource: String::new(), owners, volumes, status_subresource: true };
+    progress.begin("diff", Some(backup.manifest.items()));
+    for (source, resource, record) in kubernetes_types(backup) {
+        common.resource = resource.clone();
+        let kind = found.types.iter().find(|t| t.name() == resource);
+        common.status_subresource = kind.is_none_or(|k| k.subresources.iter().any(|s| s == "status"));
+        let saved = saved_side(backup, &source, &resource, &record, &common, &mut difference, progress).await?;
+        let Some(kind) = kind else {
+            difference.missing.extend(saved.keys().filter_map(|path| Some(ObjectPath::parse(path)?.shown())));
+            continue;
+        };
+        // The version of the backup is asked for, so that both sides have the same form.
+        let kind = ResourceType { version: record.version.clone(), ..kind.clone() };
+        match cluster_side(cluster, &kind, scope, &common).await {
+            Ok(other) => compare(saved, other, &mut difference),
+            Err(why) => difference.problems.push(format!("{resource}: {why}")),
+        }
+    }
+    progress.end("diff", "");
+    difference.sort();
+    Ok(difference)
+}
+
+/// Compares two backups.
+pub async fn with_backup(one: &OpenBackup, other: &OpenBackup, progress: &dyn Progress) -> Result<Difference> {
+    let mut difference = Difference::default();
+    let (left, right): (BTreeSet<_>, BTreeSet<_>) = (type_names(one), type_names(other));
+    for (source, resource) in left.union(&right) {
+        let mut sides = Vec::new();
+        for (backup, count_ignored) in [(one, true), (other, false)] {
+            let (owners, volumes) = (Owners::default(), HashSet::new());
+            let common = Common { resource: resource.clone(), owners, volumes, status_subresource: true };
+            let record = backup.manifest.source(source).and_then(|s| s.types.get(resource)).cloned();
+            let mut ignored = Difference::default();
+            sides.push(match record {
+                Some(record) => saved_side(backup, source, resource, &record, &common, &mut ignored, progress).await?,
+                None => Side::new(),
+            });
+            if count_ignored {
+                for (rule, count) in ignored.ignored {
+                    *difference.ignored.entry(rule).or_default() += count;
+                }
+            }
+        }
+        if let (Some(b), Some(a)) = (sides.pop(), sides.pop()) {
+            compare(a, b, &mut difference);
+        }
+    }
+    difference.sort();
+    Ok(difference)
+}
+
+fn type_names(backup: &OpenBackup) -> BTreeSet<(String, String)> {
+    kubernetes_types(backup).into_iter().map(|(source, resource, _)| (source, resource)).collect()
+}
+
+fn kubernetes_types(backup: &OpenBackup) -> Vec<(String, String, TypeRecord)> {
+    let sources = backup.manifest.sources.iter().filter(|s| s.kind == "kubernetes");
+    sources.flat_map(|s| s.types.iter().map(|(n, r)| (s.name.clone(), n.clone(), r.clone()))).collect()
+}
+
+/// Uids and names that the rules ask for.
+async fn identities(backup: &OpenBackup) -> Result<(Owners, HashSet<String>)> {
+    backup.load_index().await?;
+    let (mut uids, mut volumes) = (Vec::new(), HashSet::new());
+    for record in backup.directory() {
+        for entry in backup.entries(record).await? {
+            if let Some(path) = ObjectPath::parse(&entry.path).filter(|p| p.resource == "persistentvolumes") {
+                volumes.insert(path.stem.to_string());
+            }
+            uids.push(entry.traits.uid);
+        }
+    }
+    Ok((Owners::same(uids), volumes))
+}
+
+async fn saved_side(
+    backup: &OpenBackup,
+    source: &str,
+    resource: &str,
+    record: &TypeRecord,
+    common: &Common,
+    difference: &mut Difference,
+    progress: &dyn Progress,
+) -> Result<Side> {
+    let folder = crate::object_path::type_folder(resource, &record.version);
+    let frames: Vec<FrameRecord> = backup.frames_with(source, &folder).cloned().collect();
+    let mut side = Side::new();
+    for frame in frames {
+        let entries = backup.entries(&frame).await?;
+        if !entries.iter().any(|e| e.path.starts_with(&folder)) {
+            continue;
+        }
+        let decoded = backup.frame(&frame).await?;
+        for entry in entries.iter().filter(|e| e.path.starts_with(&folder)) {
+            let content = frame::member(&decoded, entry)?;
+            let object = serde_json::from_slice(content)
+                .map_err(|e| Error::integrity(format!("{} is not JSON", entry.path)).because(e))?;
+            match common.prepare(object) {
+                Ok(object) => drop(side.insert(entry.path.clone(), object)),
+                Err(rule) => *difference.ignored.entry(rule.into()).or_default() += 1,
+            }
+            progress.advance("diff", 1, entry.size);
+        }
+    }
+    Ok(side)
+}
+
+async fn cluster_side(
+    cluster: &Cluster,
+    kind: &ResourceType,
+    scope: &KubernetesScope,
+    common: &Common,
+) -> Result<Side, String> {
+    let options = ListOptions {
+        page_size: 500,
+        label_selector: scope.label_selector.as_ref().map(|s| s.to_query()),
+        timeout: TIMEOUT,
+        retry: Retry::default(),
+    };
+    let mut pages = cluster.pages(kind, None, options);
+    let mut side = Side::new();
+    while let Some(page) = pages.next().await {
+        for item in page.map_err(|e| e.message())?.items {
+            if !in_scope(kind, &item, scope) {
+                continue;
+            }
+            let path = object_path(&common.resource, &kind.version, &item.namespace, &item.name);
+            let mut object: Value = serde_json::from_slice(&item.json).map_err(|e| e.to_string())?;
+            object["apiVersion"] = Value::String(kind.api_version());
+            object["kind"] = Value::String(kind.kind.clone());
+            if let Ok(object) = common.prepare(object) {
+                side.insert(path, object);
+            }
+        }
+    }
+    Ok(side)
+}
+
+fn in_scope(kind: &ResourceType, item: &Item, scope: &KubernetesScope) -> bool {
+    let namespace = match kind.namespaced {
+        true => Some(&item.namespace),
+        false if kind.kind == "Namespace" => Some(&item.name),
+        false => None,
+    };
+    let controllers = scope.controller_made_left_out_because(&kind.plural, &kind.group).is_some();
+    namespace.is_none_or(|ns| scope.namespace(ns))
+        && item.labels.get(OPT_OUT_LABEL).is_none_or(|v| v != "true")
+        && !(controllers && item.made_by_controller)
+}
+
+fn compare(saved: Side, mut other: Side, difference: &mut Difference) {
+    for (path, object) in saved {
+        let shown = ObjectPath::parse(&path).map(|p| p.shown()).unwrap_or_default();
+        match other.remove(&path) {
+            None => difference.missing.push(shown),
+            Some(found) => match differences(&object, &found, PATHS_NAMED) {
+                paths if paths.is_empty() => difference.equal += 1,
+                paths => difference.changed.push(Changed { object: shown, paths }),
+            },
+        }
+    }
+    difference.extra.extend(other.keys().filter_map(|path| Some(ObjectPath::parse(path)?.shown())));
+}
+
+impl Difference {
+    fn sort(&mut self) {
+        self.missing.sort();
+        self.extra.sort();
+        self.changed.sort();
+        self.problems.sort();
+    }
+}

@@ -1,0 +1,305 @@
+//! Runs an `apply` step: frames are fetched ahead, their objects made fit and written, wave after wave.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use futures::StreamExt;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+
+use super::compile::{Compiled, SavedType};
+use super::limit::Limiter;
+use super::owners::Waiting;
+use super::rules::{Facts, fit, text};
+use super::summary::{Failure, Items, Outcome};
+use super::target::Target;
+use super::write::{Fitted, Lost, Writer, Written};
+use crate::archive::frame;
+use crate::archive::index::{Entry, FrameRecord};
+use crate::cluster::discovery::group_version_path;
+use crate::config::{Action, Apply, Conflict, RestorePlan};
+use crate::error::{Error, Result};
+use crate::object_path::ObjectPath;
+use crate::progress::Progress;
+use crate::reader::OpenBackup;
+
+/// Frames of about a MiB that are fetched before they are needed.
+const FRAMES_AHEAD: usize = 3;
+
+/// Failures of one step that are kept with their reason; the others are only counted.
+const FAILURES_KEPT: usize = 1000;
+
+/// What all steps share.
+pub struct Work {
+    /// The plan.
+    pub plan: RestorePlan,
+    /// The opened backup.
+    pub backup: OpenBackup,
+    /// The plan against the backup.
+    pub compiled: Compiled,
+    /// The target.
+    pub target: Target,
+    /// How many writes at a time.
+    pub limiter: Limiter,
+    /// What happens to objects that are there already, where a step does not say.
+    pub conflict: Conflict,
+    /// Nothing is written.
+    pub dry_run: bool,
+    /// Set when the API server is lost: no step goes on.
+    pub lost: AtomicBool,
+    /// Who is told.
+    pub progress: Arc<dyn Progress>,
+}
+
+/// What came of a step so far.
+#[derive(Default)]
+pub struct Tally {
+    /// Objects by outcome.
+    pub items: Items,
+    /// Skipped ones by rule.
+    pub skipped: BTreeMap<String, u64>,
+    /// Failed ones.
+    pub failures: Vec<Failure>,
+    /// Why the step could not be finished.
+    pub lost: Option<String>,
+}
+
+impl Tally {
+    fn add(&mut self, step: &str, object: &str, outcome: Outcome) {
+        match outcome {
+            Outcome::Created => self.items.created += 1,
+            Outcome::Updated => self.items.updated += 1,
+            Outcome::Unchanged => self.items.unchanged += 1,
+            Outcome::Skipped { rule, .. } => {
+                self.items.skipped += 1;
+                *self.skipped.entry(rule).or_default() += 1;
+            }
+            Outcome::Failed(why) => {
+                self.items.failed += 1;
+                self.fail(step, object, why);
+            }
+        }
+    }
+
+    fn fail(&mut self, step: &str, object: &str, why: String) {
+        if self.failures.len() < FAILURES_KEPT {
+            self.failures.push(Failure { step: step.into(), object: object.into(), why });
+        }
+    }
+}
+
+/// One object on its way.
+struct Job {
+    step: usize,
+    source: String,
+    entry: Entry,
+    content: Vec<u8>,
+}
+
+/// Applies every object of a step. What went wrong with single objects is in the tally; an error ends the restore.
+pub async fn apply(work: &Arc<Work>, step: usize) -> Result<Tally> {
+    let name = work.plan.steps[step].name.to_string();
+    let compiled = &work.compiled.steps[step];
+    work.progress.begin(&name, Some(compiled.objects()));
+    let tally = Arc::new(Mutex::new(Tally::default()));
+    for wave in compiled.waves.values() {
+        if work.lost.load(Ordering::Acquire) {
+            break;
+        }
+        run_wave(work, step, wave, &tally).await?;
+        write_owner_references(work, false, &name, &tally).await;
+    }
+    let tally = std::mem::take(&mut *tally.lock().await);
+    work.progress.end(&name, &outcome_words(&tally.items));
+    Ok(tally)
+}
+
+fn outcome_words(items: &Items) -> String {
+    let all = [
+        (items.created, "created"),
+        (items.updated, "updated"),
+        (items.unchanged, "unchanged"),
+        (items.skipped, "skipped"),
+        (items.failed, "failed"),
+    ];
+    let words: Vec<_> = all.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
+    if words.is_empty() { "nothing to do".into() } else { words.join(", ") }
+}
+
+async fn run_wave(work: &Arc<Work>, step: usize, wave: &[usize], tally: &Arc<Mutex<Tally>>) -> Result<()> {
+    let fetches = wave.to_vec().into_iter().map(|at| fetch(work.clone(), step, at));
+    let mut frames = futures::stream::iter(fetches).buffered(FRAMES_AHEAD);
+    let mut writes = JoinSet::new();
+    while let Some(jobs) = frames.next().await {
+        for job in jobs? {
+            let Some(permit) = work.limiter.acquire().await else { break };
+            while let Some(done) = writes.try_join_next() {
+                done.map_err(|e| Error::failed("write an object").because(e))?;
+            }
+            if work.lost.load(Ordering::Acquire) {
+                break;
+            }
+            let (work, tally) = (work.clone(), tally.clone());
+            writes.spawn(async move {
+                write_job(&work, job, &tally).await;
+                drop(permit);
+            });
+        }
+    }
+    while let Some(done) = writes.join_next().await {
+        done.map_err(|e| Error::failed("write an object").because(e))?;
+    }
+    Ok(())
+}
+
+/// The objects of one frame that belong to the step.
+async fn fetch(work: Arc<Work>, step: usize, at: usize) -> Result<Vec<Job>> {
+    let record: &FrameRecord = &work.backup.directory()[at];
+    let entries = work.backup.entries(record).await?;
+    let mine: Vec<Entry> = entries.into_iter().filter(|e| belongs(&work, step, record, e)).collect();
+    if mine.is_empty() {
+        return Ok(Vec::new());
+    }
+    let decoded = work.backup.frame(record).await?;
+    let source = record.source.clone();
+    let cut = tokio::task::spawn_blocking(move || {
+        let job = |entry: Entry| {
+            let content = frame::member(&decoded, &entry)?.to_vec();
+            Ok(Job { step, source: source.clone(), entry, content })
+        };
+        mine.into_iter().map(job).collect()
+    });
+    cut.await.map_err(|e| Error::failed("unpack a frame").because(e))?
+}
+
+fn belongs(work: &Work, step: usize, record: &FrameRecord, entry: &Entry) -> bool {
+    let path = ObjectPath::parse(&entry.path);
+    let of = path.and_then(|path| work.compiled.step_of(&work.plan, &record.source, &path, entry));
+    of.is_some_and(|(of, _)| of == step)
+}
+
+async fn write_job(work: &Work, job: Job, tally: &Mutex<Tally>) {
+    let step = work.plan.steps[job.step].name.to_string();
+    let size = job.content.len() as u64;
+    let shown = ObjectPath::parse(&job.entry.path).map(|p| p.shown()).unwrap_or_default();
+    let result = handle(work, job, &shown).await;
+    work.progress.advance(&step, 1, size);
+    let mut tally = tally.lock().await;
+    match result {
+        Ok(outcome) => tally.add(&step, &shown, outcome),
+        Err(Lost(why)) => {
+            work.lost.store(true, Ordering::Release);
+            tally.items.failed += 1;
+            tally.lost.get_or_insert_with(|| why.clone());
+            tally.fail(&step, &shown, why);
+        }
+    }
+}
+
+async fn handle(work: &Work, job: Job, shown: &str) -> Result<Outcome, Lost> {
+    let Action::Apply(apply) = &work.plan.steps[job.step].action else {
+        return Ok(Outcome::Failed("the step applies nothing".into()));
+    };
+    let Some(path) = ObjectPath::parse(&job.entry.path) else {
+        return Ok(Outcome::Failed("it is no Kubernetes object".into()));
+    };
+    let Some(kind) = work.compiled.saved_type(&job.source, path.resource) else {
+        return Ok(Outcome::Failed("the manifest does not name its type".into()));
+    };
+    let mut object: Value = match serde_json::from_slice(&job.content) {
+        Ok(object) => object,
+        Err(e) => return Ok(Outcome::Failed(format!("it is not JSON: {e}"))),
+    };
+    let awaited = work.compiled.definitions.contains(&kind.resource) && !work.dry_run;
+    let served = match work.target.served(kind, awaited).await {
+        Ok(served) => Some(served),
+        Err(_) if work.dry_run && work.compiled.definitions.contains(&kind.resource) => None,
+        Err(why) => return Ok(Outcome::Failed(why)),
+    };
+    let references = object["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
+    let facts = Facts {
+        resource: &kind.resource,
+        owners: &work.compiled.owners,
+        volumes: &work.compiled.volumes,
+        preserve_node_ports: apply.preserve_node_ports,
+        status_subresource: served.as_ref().is_none_or(|s| s.status_subresource),
+    };
+    let status = wanted_status(apply, kind, &object, facts.status_subresource);
+    let owners_to_come = facts.owners.any_to_come(&references);
+    if let Err((rule, why)) = fit(&mut object, &facts) {
+        return Ok(Outcome::Skipped { rule: rule.into(), why });
+    }
+    let name = text(&object["metadata"], "name").to_string();
+    let collection = match &served {
+        Some(served) => served.collection(path.namespace),
+        None => format!("{}/{}", group_version_path(&kind.group, &kind.version), kind.plural()),
+    };
+    let fitted = Fitted { collection, name, object, status, facts, owners_to_come };
+    if work.dry_run {
+        return Ok(look(work, &fitted, served.is_some()).await);
+    }
+    let writer = Writer {
+        cluster: work.target.cluster(),
+        limiter: &work.limiter,
+        conflict: apply.conflict.unwrap_or(work.conflict),
+    };
+    let Written { outcome, uid } = writer.write(&fitted).await?;
+    if let Some(uid) = uid {
+        work.compiled.owners.restored(&job.entry.traits.uid, &uid);
+        if owners_to_come && matches!(outcome, Outcome::Created | Outcome::Updated | Outcome::Unchanged) {
+            let path = format!("{}/{}", fitted.collection, fitted.name);
+            work.compiled.owners.wait(Waiting { path, shown: shown.into(), references });
+        }
+    }
+    Ok(outcome)
+}
+
+fn wanted_status(apply: &Apply, kind: &SavedType, object: &Value, subresource: bool) -> Option<Value> {
+    let wanted = subresource && apply.restores_status(&kind.kind, &kind.group);
+    object.get("status").filter(|_| wanted).cloned()
+}
+
+/// What would happen: nothing is written.
+async fn look(work: &Work, fitted: &Fitted<'_>, served: bool) -> Outcome {
+    if !served {
+        return Outcome::Created;
+    }
+    let path = format!("{}/{}", fitted.collection, fitted.name);
+    match work.target.cluster().get(&path, None, std::time::Duration::from_secs(30)).await {
+        Ok(_) => Outcome::Skipped { rule: "exists".into(), why: "it is there already".into() },
+        Err(e) if e.code() == Some(404) => Outcome::Created,
+        Err(e) => Outcome::Failed(e.message()),
+    }
+}
+
+/// Gives objects their owners that came after them. With `last`, owners that never came are left out.
+pub async fn write_owner_references(work: &Work, last: bool, step: &str, tally: &Mutex<Tally>) {
+    let failed = AtomicU64::new(0);
+    let patches = work.compiled.owners.take_ready(last).into_iter().map(|waiting| {
+        let failed = &failed;
+        async move {
+            let references = work.compiled.owners.map(&waiting.references);
+            if references.is_empty() {
+                return;
+            }
+            let patch = json!({ "metadata": { "ownerReferences": references } }).to_string();
+            let retry = crate::cluster::Retry::default();
+            let done = retry.run(|| work.target.cluster().merge(&waiting.path, patch.clone().into())).await;
+            if let Err(e) = done {
+                failed.fetch_add(1, Ordering::AcqRel);
+                let why = format!("its owner references could not be set: {}", e.message());
+                tally.lock().await.fail(step, &waiting.shown, why);
+            }
+        }
+    });
+    futures::stream::iter(patches).buffer_unordered(16).collect::<Vec<()>>().await;
+    let failed = failed.load(Ordering::Acquire);
+    if failed > 0 {
+        // They are there, and counted as created; without their owner they are not what was saved.
+        let mut tally = tally.lock().await;
+        tally.items.failed += failed;
+        tally.items.created = tally.items.created.saturating_sub(failed);
+    }
+}

@@ -1,0 +1,161 @@
+//! Compiles a plan against a backup: which frames each step reads, in which order, and how many objects it has.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::order::rank;
+use super::owners::{Owners, OwnersBuilder};
+use crate::archive::index::{Entry, FrameRecord};
+use crate::config::{RestorePlan, Subject};
+use crate::error::Result;
+use crate::inventory::TypeRecord;
+use crate::object_path::ObjectPath;
+use crate::reader::OpenBackup;
+
+/// A type of the backup, with what is needed to address its objects.
+#[derive(Debug, Clone)]
+pub struct SavedType {
+    /// `deployments.apps`.
+    pub resource: String,
+    /// Version it was saved in.
+    pub version: String,
+    /// Kind.
+    pub kind: String,
+    /// Group; empty for the core group.
+    pub group: String,
+}
+
+impl SavedType {
+    /// Plural name without the group.
+    pub fn plural(&self) -> &str {
+        self.resource.split_once('.').map_or(&self.resource, |(plural, _)| plural)
+    }
+
+    fn from_record(resource: &str, record: &TypeRecord) -> Self {
+        let group = resource.split_once('.').map_or("", |(_, group)| group);
+        SavedType {
+            resource: resource.into(),
+            version: record.version.clone(),
+            kind: record.kind.clone(),
+            group: group.into(),
+        }
+    }
+}
+
+/// Frames of one rank: they may be written side by side.
+pub type Wave = Vec<usize>;
+
+/// What a step does with the backup.
+#[derive(Debug, Default)]
+pub struct CompiledStep {
+    /// Positions in the backup's directory, wave after wave.
+    pub waves: BTreeMap<u16, Wave>,
+    /// Objects by type.
+    pub types: BTreeMap<String, u64>,
+}
+
+impl CompiledStep {
+    /// Objects in all.
+    pub fn objects(&self) -> u64 {
+        self.types.values().sum()
+    }
+}
+
+/// A plan that is ready to run.
+pub struct Compiled {
+    /// One for each step of the plan; empty for steps that apply nothing.
+    pub steps: Vec<CompiledStep>,
+    /// The backup's types: by source, then by `deployments.apps`.
+    pub types: HashMap<String, HashMap<String, SavedType>>,
+    /// Owners among the objects.
+    pub owners: Owners,
+    /// Names of the persistent volumes.
+    pub volumes: HashSet<String>,
+    /// Names of the custom resource definitions: `certificates.cert-manager.io`.
+    pub definitions: HashSet<String>,
+    /// Objects that no step selects, by type.
+    pub not_selected: BTreeMap<String, u64>,
+}
+
+/// Reads the whole index once, and sorts every object into its step and wave.
+pub async fn compile(plan: &RestorePlan, backup: &OpenBackup) -> Result<Compiled> {
+    backup.load_index().await?;
+    let mut compiled = Compiled {
+        steps: plan.steps.iter().map(|_| CompiledStep::default()).collect(),
+        types: saved_types(backup),
+        owners: Owners::default(),
+        volumes: HashSet::new(),
+        definitions: HashSet::new(),
+        not_selected: BTreeMap::new(),
+    };
+    let mut owners = OwnersBuilder::default();
+    for (at, record) in backup.directory().iter().enumerate() {
+        if !compiled.types.contains_key(&record.source) {
+            continue;
+        }
+        for entry in backup.entries(record).await? {
+            owners.add(&entry.traits.uid, &entry.traits.owners);
+            compiled.add(plan, at, record, &entry);
+        }
+    }
+    compiled.owners = owners.build();
+    Ok(compiled)
+}
+
+fn saved_types(backup: &OpenBackup) -> HashMap<String, HashMap<String, SavedType>> {
+    let kubernetes = backup.manifest.sources.iter().filter(|s| s.kind == "kubernetes");
+    let types = |s: &crate::vault::manifest::SourceRecord| {
+        s.types.iter().map(|(name, record)| (name.clone(), SavedType::from_record(name, record))).collect()
+    };
+    kubernetes.map(|s| (s.name.clone(), types(s))).collect()
+}
+
+impl Compiled {
+    fn add(&mut self, plan: &RestorePlan, frame: usize, record: &FrameRecord, entry: &Entry) {
+        let Some(path) = ObjectPath::parse(&entry.path) else { return };
+        match path.resource {
+            "persistentvolumes" => drop(self.volumes.insert(path.stem.to_string())),
+            "customresourcedefinitions.apiextensions.k8s.io" => drop(self.definitions.insert(path.stem.to_string())),
+            _ => {}
+        }
+        let step = self.step_of(plan, &record.source, &path, entry);
+        let Some((step, kind)) = step else {
+            *self.not_selected.entry(path.resource.into()).or_default() += 1;
+            return;
+        };
+        let rank = rank(&kind.kind, &kind.group);
+        let step = &mut self.steps[step];
+        let wave = step.waves.entry(rank).or_default();
+        if wave.last() != Some(&frame) {
+            wave.push(frame);
+        }
+        match step.types.get_mut(path.resource) {
+            Some(count) => *count += 1,
+            None => drop(step.types.insert(path.resource.into(), 1)),
+        }
+    }
+
+    /// The step that takes an object, and the object's type.
+    pub fn step_of(
+        &self,
+        plan: &RestorePlan,
+        source: &str,
+        path: &ObjectPath<'_>,
+        entry: &Entry,
+    ) -> Option<(usize, SavedType)> {
+        let kind = self.saved_type(source, path.resource)?;
+        let subject = Subject {
+            source,
+            kind: &kind.kind,
+            group: &kind.group,
+            namespace: path.namespace,
+            name: path.stem,
+            labels: &entry.traits.labels,
+        };
+        Some((plan.step_for(&subject)?, kind.clone()))
+    }
+
+    /// The type of that name in a source.
+    pub fn saved_type(&self, source: &str, resource: &str) -> Option<&SavedType> {
+        self.types.get(source)?.get(resource)
+    }
+}

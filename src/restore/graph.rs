@@ -1,0 +1,177 @@
+//! Runs the steps of a plan as a graph: each begins when all that it comes after are done.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::apply::{Tally, Work, apply, write_owner_references};
+use super::summary::{Failure, Items, StepStatus, StepSummary};
+use super::{Operator, gate, rounded};
+use crate::config::{Action, Manual};
+use crate::error::{Error, Result};
+
+/// What came of all steps.
+pub struct Done {
+    /// In the order of the plan.
+    pub steps: Vec<StepSummary>,
+    /// What failed.
+    pub failures: Vec<Failure>,
+    /// Whether the restore was cut off: by a signal, or because the API server was lost.
+    pub stopped: bool,
+}
+
+/// Runs every step.
+pub async fn run(work: &Arc<Work>, operator: Arc<dyn Operator>, cancel: CancellationToken) -> Result<Done> {
+    let count = work.plan.steps.len();
+    let mut ended: Vec<Option<StepSummary>> = (0..count).map(|_| None).collect();
+    let mut begun = vec![false; count];
+    let mut failures = Vec::new();
+    let mut running = JoinSet::new();
+    loop {
+        start_ready(work, &operator, &mut ended, &mut begun, &mut running, &cancel);
+        let finished = tokio::select! {
+            biased;
+            () = cancel.cancelled(), if !running.is_empty() => {
+                // Dropping a write in flight loses only its answer: the object is there or not, and the next run sees which.
+                work.lost.store(true, Ordering::Release);
+                running.shutdown().await;
+                None
+            }
+            finished = running.join_next() => finished,
+        };
+        let Some(finished) = finished else { break };
+        let (step, summary, failed) = finished.map_err(|e| Error::failed("run a step").because(e))??;
+        ended[step] = Some(summary);
+        failures.extend(failed);
+    }
+    let stopped = cancel.is_cancelled() || work.lost.load(Ordering::Acquire);
+    failures.extend(last_owners(work, stopped).await);
+    let steps = ended.into_iter().enumerate().map(|(i, s)| s.unwrap_or_else(|| cut_off(work, i, begun[i]))).collect();
+    failures.sort();
+    Ok(Done { steps, failures, stopped })
+}
+
+type Ended = Result<(usize, StepSummary, Vec<Failure>)>;
+
+fn start_ready(
+    work: &Arc<Work>,
+    operator: &Arc<dyn Operator>,
+    ended: &mut [Option<StepSummary>],
+    begun: &mut [bool],
+    running: &mut JoinSet<Ended>,
+    cancel: &CancellationToken,
+) {
+    // A step that cannot run is ended at once, which may decide over later ones: go round until nothing changes.
+    let mut changed = true;
+    while std::mem::take(&mut changed) {
+        for step in 0..begun.len() {
+            let after = &work.plan.steps[step].after;
+            if begun[step] || cancel.is_cancelled() || after.iter().any(|a| ended[*a].is_none()) {
+                continue;
+            }
+            begun[step] = true;
+            let blocking = after.iter().find(|a| ended[**a].as_ref().is_some_and(is_blocking));
+            if let Some(before) = blocking {
+                ended[step] = Some(not_run(work, step, format!("{} failed", work.plan.steps[*before].name)));
+                changed = true;
+            } else if work.lost.load(Ordering::Acquire) {
+                ended[step] = Some(not_run(work, step, "the API server was lost".into()));
+                changed = true;
+            } else {
+                let (work, operator) = (work.clone(), operator.clone());
+                running.spawn(async move { run_step(&work, step, operator).await });
+            }
+        }
+    }
+}
+
+/// Objects that failed do not stop what comes after; a gate that did not open does.
+fn is_blocking(summary: &StepSummary) -> bool {
+    matches!(summary.status, StepStatus::Failed | StepStatus::NotRun)
+}
+
+async fn run_step(work: &Arc<Work>, step: usize, operator: Arc<dyn Operator>) -> Ended {
+    let begin = Instant::now();
+    let planned = &work.plan.steps[step];
+    let name = planned.name.to_string();
+    let (status, tally, note) = match &planned.action {
+        Action::Apply(_) => applied(apply(work, step).await?, work.dry_run),
+        Action::Gate(_) if work.dry_run => (StepStatus::Planned, Tally::default(), None),
+        Action::Gate(gate) => {
+            work.progress.begin(&name, None);
+            let (status, note) = match gate::wait(work.target.cluster(), gate).await {
+                Ok(note) => (StepStatus::Done, note),
+                Err(why) => (StepStatus::Failed, why),
+            };
+            work.progress.end(&name, &note);
+            (status, Tally::default(), Some(note))
+        }
+        Action::Manual(manual) if work.dry_run => (StepStatus::Planned, Tally::default(), Some(manual.title.clone())),
+        Action::Manual(manual) => ask(&name, manual, operator).await,
+    };
+    let mut failures = tally.failures;
+    if let (StepStatus::Failed, Some(note)) = (status, &note) {
+        failures.push(Failure { step: name.clone(), object: name.clone(), why: note.clone() });
+    }
+    let summary = StepSummary {
+        name,
+        kind: planned.action.as_str(),
+        status,
+        seconds: rounded(begin.elapsed().as_secs_f64()),
+        items: tally.items,
+        skipped: tally.skipped,
+        types: work.compiled.steps[step].types.clone(),
+        note,
+    };
+    Ok((step, summary, failures))
+}
+
+fn applied(tally: Tally, dry_run: bool) -> (StepStatus, Tally, Option<String>) {
+    let status = match &tally {
+        Tally { lost: Some(_), .. } => StepStatus::Failed,
+        Tally { items: Items { failed: 0, .. }, .. } if dry_run => StepStatus::Planned,
+        Tally { items: Items { failed: 0, .. }, .. } => StepStatus::Done,
+        _ => StepStatus::Incomplete,
+    };
+    let note = tally.lost.as_ref().map(|why| format!("the API server was lost: {why}"));
+    (status, tally, note)
+}
+
+async fn ask(step: &str, manual: &Manual, operator: Arc<dyn Operator>) -> (StepStatus, Tally, Option<String>) {
+    match operator.confirm(step, manual).await {
+        true => (StepStatus::Done, Tally::default(), Some(manual.title.clone())),
+        false => (StepStatus::Failed, Tally::default(), Some(format!("not confirmed: {}", manual.title))),
+    }
+}
+
+fn not_run(work: &Work, step: usize, why: String) -> StepSummary {
+    let planned = &work.plan.steps[step];
+    StepSummary {
+        name: planned.name.to_string(),
+        kind: planned.action.as_str(),
+        status: StepStatus::NotRun,
+        seconds: 0.0,
+        items: Items::default(),
+        skipped: Default::default(),
+        types: work.compiled.steps[step].types.clone(),
+        note: Some(why),
+    }
+}
+
+fn cut_off(work: &Work, step: usize, begun: bool) -> StepSummary {
+    let why = if begun { "stopped in the middle" } else { "stopped before it began" };
+    StepSummary { status: if begun { StepStatus::Failed } else { StepStatus::NotRun }, ..not_run(work, step, why.into()) }
+}
+
+/// Objects whose owner never came get those that did.
+async fn last_owners(work: &Work, stopped: bool) -> Vec<Failure> {
+    let tally = Mutex::new(Tally::default());
+    if !stopped {
+        write_owner_references(work, true, "owners", &tally).await;
+    }
+    tally.into_inner().failures
+}

@@ -1,0 +1,131 @@
+//! Restores: a plan is compiled against a backup, then its steps run as a graph, against the clock.
+//!
+//! ```text
+//! plan + backup ─ compile ─ graph of steps ┬ apply: frames ─ rules ─ writes in parallel ─ outcomes
+//!                                          ├ gate: a condition, waited for
+//!                                          └ manual: a person
+//! ```
+
+mod apply;
+mod compile;
+mod gate;
+mod graph;
+mod limit;
+mod order;
+mod owners;
+mod rules;
+mod same;
+mod summary;
+mod target;
+mod write;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+pub use self::order::rank;
+pub use self::owners::Owners;
+pub use self::rules::{Facts, RULES, Rule, fit, normalise};
+pub use self::same::{differences, same};
+pub use self::summary::{
+    Failure, Items, RestoreStatus, RestoreSummary, RtoSummary, StepStatus, StepSummary,
+};
+use self::apply::Work;
+use self::limit::Limiter;
+use self::target::Target;
+use crate::clock::Clock;
+use crate::cluster::Cluster;
+use crate::config::{Conflict, Manual, RestorePlan};
+use crate::error::{Context, Result};
+use crate::progress::Progress;
+use crate::reader::OpenBackup;
+
+/// The person who does manual steps.
+#[async_trait]
+pub trait Operator: Send + Sync {
+    /// Shows what is to be done and waits until it is. False when it was refused.
+    async fn confirm(&self, step: &str, manual: &Manual) -> bool;
+}
+
+/// Everything that a restore needs.
+pub struct Restore {
+    /// The plan.
+    pub plan: RestorePlan,
+    /// The opened backup.
+    pub backup: OpenBackup,
+    /// Where to.
+    pub cluster: Cluster,
+    /// What happens to objects that are there already, where a step does not say.
+    pub conflict: Conflict,
+    /// Only say what would be done.
+    pub dry_run: bool,
+    /// When the incident began.
+    pub incident_start: Timestamp,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Who does manual steps.
+    pub operator: Arc<dyn Operator>,
+    /// Who is told how it goes.
+    pub progress: Arc<dyn Progress>,
+    /// Stops the restore between objects.
+    pub cancel: CancellationToken,
+}
+
+impl Restore {
+    /// Runs the plan. Objects and steps that failed stand in the summary; an error means that nothing was begun, or that
+    /// the backup cannot be read.
+    pub async fn run(self) -> Result<RestoreSummary> {
+        let begin = std::time::Instant::now();
+        let compiled = compile::compile(&self.plan, &self.backup)
+            .await
+            .context(|| format!("compile plan {} against {}", self.plan.name, self.backup.manifest.id))?;
+        let rto = self.plan.rto.limit();
+        let work = Arc::new(Work {
+            plan: self.plan,
+            backup: self.backup,
+            compiled,
+            target: Target::new(self.cluster),
+            limiter: Limiter::default(),
+            conflict: self.conflict,
+            dry_run: self.dry_run,
+            lost: AtomicBool::new(false),
+            progress: self.progress,
+        });
+        let done = graph::run(&work, self.operator, self.cancel).await?;
+        let elapsed = self.clock.now().duration_since(self.incident_start).as_secs_f64();
+        Ok(RestoreSummary {
+            backup: work.backup.manifest.id.to_string(),
+            plan: work.plan.name.to_string(),
+            target: work.target.cluster().server().to_string(),
+            status: status(&done, self.dry_run),
+            seconds: rounded(begin.elapsed().as_secs_f64()),
+            rto: RtoSummary {
+                incident_start: self.incident_start,
+                limit_seconds: rto.as_secs_f64(),
+                elapsed_seconds: rounded(elapsed),
+                met: elapsed <= rto.as_secs_f64(),
+            },
+            steps: done.steps,
+            failures: done.failures,
+            not_selected: work.compiled.not_selected.clone(),
+        })
+    }
+}
+
+fn status(done: &graph::Done, dry_run: bool) -> RestoreStatus {
+    let fine = |s: &StepSummary| matches!(s.status, StepStatus::Done | StepStatus::Planned);
+    match dry_run {
+        true => RestoreStatus::DryRun,
+        false if done.stopped => RestoreStatus::Stopped,
+        false if done.failures.is_empty() && done.steps.iter().all(fine) => RestoreStatus::Complete,
+        false => RestoreStatus::Incomplete,
+    }
+}
+
+/// To milliseconds: more digits say nothing.
+fn rounded(seconds: f64) -> f64 {
+    (seconds * 1000.0).round() / 1000.0
+}

@@ -1,0 +1,197 @@
+//! What came of a restore, as people and programs read it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+/// The five outcomes that an object can have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Items {
+    /// It was not there, and is now.
+    pub created: u64,
+    /// It was there, and was overwritten.
+    pub updated: u64,
+    /// It was there, and equal.
+    pub unchanged: u64,
+    /// It was not written, on purpose.
+    pub skipped: u64,
+    /// It should have been written, and was not.
+    pub failed: u64,
+}
+
+impl Items {
+    /// Objects in all.
+    pub fn total(&self) -> u64 {
+        self.created + self.updated + self.unchanged + self.skipped + self.failed
+    }
+
+    /// Adds another count.
+    pub fn add(&mut self, other: &Items) {
+        self.created += other.created;
+        self.updated += other.updated;
+        self.unchanged += other.unchanged;
+        self.skipped += other.skipped;
+        self.failed += other.failed;
+    }
+}
+
+/// What came of one object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was not there, and is now.
+    Created,
+    /// It was there, and was overwritten.
+    Updated,
+    /// It was there, and equal.
+    Unchanged,
+    /// It was not written, on purpose.
+    Skipped {
+        /// The rule or reason, in few words that many objects share.
+        rule: String,
+        /// Why this object.
+        why: String,
+    },
+    /// It should have been written, and was not.
+    Failed(String),
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum StepStatus {
+    /// Everything was done.
+    Done,
+    /// It was done, but some objects failed.
+    Incomplete,
+    /// It could not be done.
+    Failed,
+    /// It was not begun, because a step before it failed.
+    NotRun,
+    /// A dry run: it would be done.
+    Planned,
+}
+
+impl std::fmt::Display for StepStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            StepStatus::Done => "done",
+            StepStatus::Incomplete => "incomplete",
+            StepStatus::Failed => "failed",
+            StepStatus::NotRun => "not run",
+            StepStatus::Planned => "planned",
+        })
+    }
+}
+
+/// One step of the summary.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepSummary {
+    /// Name in the plan.
+    pub name: String,
+    /// `apply`, `gate` or `manual`.
+    pub kind: &'static str,
+    /// How it ended.
+    pub status: StepStatus,
+    /// How long it took.
+    pub seconds: f64,
+    /// Its objects by outcome; all zero for other steps.
+    pub items: Items,
+    /// Skipped objects by rule, with how many.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub skipped: BTreeMap<String, u64>,
+    /// Objects by type.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub types: BTreeMap<String, u64>,
+    /// Why it failed, or what is worth knowing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// Something that was not restored.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// Step of the plan.
+    pub step: String,
+    /// `deployments.apps/shop/web`, or the step itself.
+    pub object: String,
+    /// Why.
+    pub why: String,
+}
+
+/// The clock against the recovery time objective.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RtoSummary {
+    /// When the incident began.
+    pub incident_start: Timestamp,
+    /// The plan's limit.
+    pub limit_seconds: f64,
+    /// From the begin of the incident to the end of the restore.
+    pub elapsed_seconds: f64,
+    /// Whether the restore was done within the limit.
+    pub met: bool,
+}
+
+/// How a restore ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RestoreStatus {
+    /// Everything that the plan selects is there.
+    Complete,
+    /// Some objects or steps failed.
+    Incomplete,
+    /// It was stopped, or the API server was lost: the same command goes on with it.
+    Stopped,
+    /// A dry run: nothing was written.
+    DryRun,
+}
+
+impl std::fmt::Display for RestoreStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            RestoreStatus::Complete => "complete",
+            RestoreStatus::Incomplete => "incomplete",
+            RestoreStatus::Stopped => "stopped",
+            RestoreStatus::DryRun => "dry run",
+        })
+    }
+}
+
+/// What came of a restore.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreSummary {
+    /// Id of the backup.
+    pub backup: String,
+    /// Name of the plan.
+    pub plan: String,
+    /// URL of the cluster's API server.
+    pub target: String,
+    /// How it ended.
+    pub status: RestoreStatus,
+    /// How long it took.
+    pub seconds: f64,
+    /// The clock.
+    pub rto: RtoSummary,
+    /// The steps, in the order of the plan.
+    pub steps: Vec<StepSummary>,
+    /// What was not restored.
+    pub failures: Vec<Failure>,
+    /// Objects of the backup that no step selects, by type.
+    pub not_selected: BTreeMap<String, u64>,
+}
+
+impl RestoreSummary {
+    /// All objects by outcome.
+    pub fn items(&self) -> Items {
+        let mut all = Items::default();
+        for step in &self.steps {
+            all.add(&step.items);
+        }
+        all
+    }
+}

@@ -1,0 +1,178 @@
+//! Writes one object: creates it, or decides what to do with the one that is there.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::limit::Limiter;
+use super::rules::{Facts, normalise};
+use super::same::differences;
+use super::summary::Outcome;
+use crate::cluster::{ApiError, Cause, Cluster};
+use crate::config::Conflict;
+
+/// How long a write that may pass is tried again. Webhooks and quotas come up within seconds where they come up.
+const PATIENCE: Duration = Duration::from_secs(45);
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// An object that is fit to be written.
+pub struct Fitted<'a> {
+    /// Path of its collection.
+    pub collection: String,
+    /// Its name.
+    pub name: String,
+    /// The object.
+    pub object: Value,
+    /// The status to write after it, where the plan names its kind.
+    pub status: Option<Value>,
+    /// For comparing it with the one that is there.
+    pub facts: Facts<'a>,
+    /// Whether its owner references come later; then they are not compared.
+    pub owners_to_come: bool,
+}
+
+/// What came of a write.
+pub struct Written {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// The uid in the target, where the object is there.
+    pub uid: Option<String>,
+}
+
+/// Writes objects to one cluster.
+pub struct Writer<'a> {
+    /// The cluster.
+    pub cluster: &'a Cluster,
+    /// How many at a time.
+    pub limiter: &'a Limiter,
+    /// What happens to an object that is there already.
+    pub conflict: Conflict,
+}
+
+/// A write failed in a way that every other write will fail, too.
+pub struct Lost(pub String);
+
+impl Writer<'_> {
+    /// Writes an object, patiently where patience may help.
+    pub async fn write(&self, fitted: &Fitted<'_>) -> Result<Written, Lost> {
+        let begin = Instant::now();
+        let mut wait = FIRST_WAIT;
+        let body = Bytes::from(fitted.object.to_string());
+        loop {
+            let error = match self.try_write(fitted, body.clone()).await {
+                Ok(written) => return Ok(written),
+                Err(e) => e,
+            };
+            if error.code() == Some(429) {
+                self.limiter.busy(retry_after(&error)).await;
+            }
+            if !may_pass(&error) || begin.elapsed() > PATIENCE {
+                return match error.cause {
+                    Cause::Transport(why) => Err(Lost(why)),
+                    _ => Ok(Written { outcome: Outcome::Failed(error.message()), uid: None }),
+                };
+            }
+            tokio::time::sleep(retry_after(&error).unwrap_or(wait)).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    async fn try_write(&self, fitted: &Fitted<'_>, body: Bytes) -> Result<Written, ApiError> {
+        match self.cluster.create(&fitted.collection, body.clone()).await {
+            Ok(answer) => {
+                self.limiter.succeeded();
+                self.write_status(fitted).await?;
+                Ok(Written { outcome: Outcome::Created, uid: uid_of(&answer) })
+            }
+            Err(e) if e.reason() == "AlreadyExists" && !e.message().contains("is being deleted") => {
+                self.meet_existing(fitted, body).await
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Compares with what is there, and does what the conflict policy says.
+    async fn meet_existing(&self, fitted: &Fitted<'_>, body: Bytes) -> Result<Written, ApiError> {
+        let path = format!("{}/{}", fitted.collection, fitted.name);
+        let answer = self.cluster.get(&path, None, READ_TIMEOUT).await?;
+        let uid = uid_of(&answer);
+        let mut existing: Value = serde_json::from_slice(&answer).unwrap_or_default();
+        let mut wanted = fitted.object.clone();
+        comparable(&mut existing, fitted);
+        comparable(&mut wanted, fitted);
+        let different = differences(&wanted, &existing, 3);
+        self.limiter.succeeded();
+        let outcome = match self.conflict {
+            _ if different.is_empty() => Outcome::Unchanged,
+            Conflict::Skip => Outcome::Skipped {
+                rule: "exists".into(),
+                why: format!("it is there and differs at {}", different.join(", ")),
+            },
+            Conflict::Fail => Outcome::Failed(format!("it is there already, and differs at {}", different.join(", "))),
+            Conflict::Overwrite => {
+                self.cluster.apply(&path, body).await?;
+                Outcome::Updated
+            }
+        };
+        if matches!(outcome, Outcome::Unchanged | Outcome::Updated) {
+            self.write_status(fitted).await?;
+        }
+        Ok(Written { outcome, uid })
+    }
+
+    async fn write_status(&self, fitted: &Fitted<'_>) -> Result<(), ApiError> {
+        let Some(status) = &fitted.status else { return Ok(()) };
+        let path = format!("{}/{}/status", fitted.collection, fitted.name);
+        let patch = Bytes::from(json!({ "status": status }).to_string());
+        self.cluster.merge(&path, patch).await.map(drop)
+    }
+}
+
+/// Both sides are brought to the same form: what the rules take from one, they take from the other.
+fn comparable(object: &mut Value, fitted: &Fitted<'_>) {
+    let references = object["metadata"].as_object_mut().and_then(|m| m.remove("ownerReferences"));
+    normalise(object, &fitted.facts);
+    if let (Some(references), false) = (references, fitted.owners_to_come) {
+        object["metadata"]["ownerReferences"] = references;
+    }
+    // The API server sets it on every namespace and refuses another value.
+    if let Some(labels) = object["metadata"]["labels"].as_object_mut() {
+        labels.remove("kubernetes.io/metadata.name");
+    }
+}
+
+fn uid_of(answer: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Object {
+        metadata: Metadata,
+    }
+    #[derive(serde::Deserialize)]
+    struct Metadata {
+        uid: String,
+    }
+    serde_json::from_slice::<Object>(answer).ok().map(|o| o.metadata.uid)
+}
+
+fn retry_after(error: &ApiError) -> Option<Duration> {
+    match &error.cause {
+        Cause::Status { retry_after, .. } => *retry_after,
+        _ => None,
+    }
+}
+
+/// Whether the same write may succeed a little later.
+fn may_pass(error: &ApiError) -> bool {
+    let message = || error.message();
+    match error.code() {
+        // A namespace that is being deleted refuses until it is gone, which may be never: not ours to wait for here.
+        Some(403) => message().contains("status unknown for quota"),
+        Some(404) => message().contains("could not find the requested resource") || message().contains("page not found"),
+        Some(409) => true,
+        Some(_) => error.is_transient(),
+        None => true,
+    }
+}
