@@ -34,12 +34,34 @@ pub fn object_path(resource: &str, version: &str, namespace: &str, name: &str) -
 
 /// A name that is too long for a file is cut, and told apart by its digest; the object itself holds the whole name.
 fn stem(name: &str) -> String {
-    if name.len() <= LONGEST_NAME {
-        return name.to_string();
+    let encoded = encode(name);
+    if encoded.len() <= LONGEST_NAME {
+        return encoded;
     }
     let digest = hex::encode(&Sha256::digest(name)[..8]);
-    let cut = (0..=200).rev().find(|i| name.is_char_boundary(*i)).unwrap_or(0);
-    format!("{}~{digest}", &name[..cut])
+    let cut = (0..=200).rev().find(|i| encoded.is_char_boundary(*i)).unwrap_or(0);
+    format!("{}~{digest}", &encoded[..cut])
+}
+
+/// Some types allow nearly any name (a Role may be called `a\\b`, or have a line break in it): what no file name should
+/// have stands as `%` and two hex digits, like in a URL. Kubernetes itself allows no `%` and no `/`.
+fn encode(name: &str) -> String {
+    let plain = |c: char| !c.is_control() && !matches!(c, '%' | '/' | '\\');
+    if name.chars().all(plain) && name != "." && name != ".." {
+        return name.to_string();
+    }
+    let mut encoded = String::new();
+    for c in name.chars() {
+        if plain(c) && c != '.' {
+            encoded.push(c);
+        } else {
+            let mut bytes = [0; 4];
+            for byte in c.encode_utf8(&mut bytes).bytes() {
+                encoded.push_str(&format!("%{byte:02X}"));
+            }
+        }
+    }
+    encoded
 }
 
 impl<'a> ObjectPath<'a> {
@@ -77,6 +99,17 @@ mod tests {
         assert_eq!((parsed.group(), parsed.namespace), ("rbac.authorization.k8s.io", None));
         let path = object_path("secrets", "v1", "shop", "a");
         assert_eq!(ObjectPath::parse(&path).unwrap().namespace, Some("shop"));
+    }
+
+    #[test]
+    fn names_that_no_file_can_have_are_encoded() {
+        let path = |name| object_path("roles.rbac.authorization.k8s.io", "v1", "n", name);
+        assert!(path("a\\b").ends_with("/a%5Cb.json"));
+        assert!(path("nul\0x").ends_with("/nul%00x.json"));
+        assert!(path("two\nlines").ends_with("/two%0Alines.json"));
+        assert!(path("..").ends_with("/%2E%2E.json"));
+        assert!(path(&"y".repeat(20_000)).len() < 400);
+        assert_ne!(path("a\\b"), path("a/b"));
     }
 
     #[test]

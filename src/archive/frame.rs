@@ -99,6 +99,7 @@ pub fn pack_end(level: i32) -> Result<Frame> {
 }
 
 fn append(tar: &mut tar::Builder<Vec<u8>>, member: &Member, modified: u64, position: u64) -> Result<Entry> {
+    check_path(&member.path)?;
     let mut header = tar::Header::new_gnu();
     header.set_size(member.size());
     header.set_mode(0o600);
@@ -120,6 +121,12 @@ fn append(tar: &mut tar::Builder<Vec<u8>>, member: &Member, modified: u64, posit
 }
 
 fn encode(decoded: &[u8], entries: Vec<Entry>, level: i32) -> Result<Frame> {
+    let encoded = compress(decoded, level)?;
+    Ok(Frame { encoded, decoded_len: decoded.len() as u64, entries })
+}
+
+/// One Zstandard frame with checksum and size, decoded again before it is trusted, and within what readers accept.
+pub fn compress(decoded: &[u8], level: i32) -> Result<Vec<u8>> {
     let mut compressor = zstd::bulk::Compressor::new(level).context(|| "start zstd".into())?;
     compressor.include_checksum(true).context(|| "set up zstd".into())?;
     compressor.include_contentsize(true).context(|| "set up zstd".into())?;
@@ -129,7 +136,8 @@ fn encode(decoded: &[u8], entries: Vec<Entry>, level: i32) -> Result<Frame> {
         return Err(Error::integrity("a compressed frame does not decode to what went in")
             .hint("this machine's memory or processor may be faulty; run the backup on another one"));
     }
-    Ok(Frame { encoded, decoded_len: decoded.len() as u64, entries })
+    Limits::default().check(encoded.len() as u64, decoded.len() as u64)?;
+    Ok(encoded)
 }
 
 /// Decodes one frame whose decoded size the index gave; anything else than exactly that size is refused.

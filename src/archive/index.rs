@@ -5,6 +5,7 @@
 //! directory begins, so one member is found with two small ranged reads, however large the backup.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::frame::{self, Limits};
 use crate::error::{Error, Result};
@@ -54,6 +55,9 @@ pub struct FrameRecord {
     pub lines_length: u64,
     /// Decoded size of these lines.
     pub lines_decoded: u64,
+    /// SHA-256 of these lines as encoded: the directory vouches for them, and the manifest for the directory.
+    #[serde(with = "hex")]
+    pub lines_sha256: [u8; 32],
 }
 
 impl FrameRecord {
@@ -85,6 +89,9 @@ pub struct DirectoryPlace {
     pub length: u64,
     /// Its decoded size, in bytes.
     pub decoded: u64,
+    /// SHA-256 of its encoded form.
+    #[serde(with = "hex")]
+    pub sha256: [u8; 32],
 }
 
 impl IndexWriter {
@@ -112,6 +119,7 @@ impl IndexWriter {
             lines_offset: self.offset,
             lines_length: encoded.len() as u64,
             lines_decoded: lines as u64,
+            lines_sha256: Sha256::digest(&encoded).into(),
         });
         self.offset += encoded.len() as u64;
         self.members += entries.len() as u64;
@@ -126,7 +134,12 @@ impl IndexWriter {
     /// The directory: the index's last frame, and its place.
     pub fn finish(self) -> Result<(Vec<u8>, DirectoryPlace)> {
         let (lines, encoded) = encode_lines(&self.records)?;
-        let place = DirectoryPlace { offset: self.offset, length: encoded.len() as u64, decoded: lines as u64 };
+        let place = DirectoryPlace {
+            offset: self.offset,
+            length: encoded.len() as u64,
+            decoded: lines as u64,
+            sha256: Sha256::digest(&encoded).into(),
+        };
         Ok((encoded, place))
     }
 }
@@ -137,11 +150,20 @@ fn encode_lines<T: Serialize>(values: &[T]) -> Result<(usize, Vec<u8>)> {
         serde_json::to_writer(&mut lines, value).map_err(|e| Error::failed("write the index").because(e))?;
         lines.push(b'\n');
     }
-    let encoded = zstd::bulk::compress(&lines, 1).map_err(|e| Error::failed("compress the index").because(e))?;
+    let encoded = frame::compress(&lines, 1).map_err(|e| e.within("write the index"))?;
     Ok((lines.len(), encoded))
 }
 
-fn decode_lines<T: for<'a> Deserialize<'a>>(encoded: &[u8], decoded: u64, limits: &Limits) -> Result<Vec<T>> {
+fn decode_lines<T: for<'a> Deserialize<'a>>(
+    encoded: &[u8],
+    sha256: &[u8; 32],
+    decoded: u64,
+    limits: &Limits,
+) -> Result<Vec<T>> {
+    // Whoever can write to the vault can also seal for its recipients: only what the signed manifest vouches for counts.
+    if <[u8; 32]>::from(Sha256::digest(encoded)) != *sha256 {
+        return Err(Error::integrity("part of the index does not have the digest that vouches for it"));
+    }
     let lines = frame::decode(encoded, decoded, limits).map_err(|e| e.within("read the index"))?;
     let mut values = Vec::new();
     for line in lines.split(|b| *b == b'\n').filter(|l| !l.is_empty()) {
@@ -157,12 +179,12 @@ fn decode_lines<T: for<'a> Deserialize<'a>>(encoded: &[u8], decoded: u64, limits
 pub fn read_directory(encoded: &[u8], place: &DirectoryPlace, limits: &Limits) -> Result<Vec<FrameRecord>> {
     // A directory grows with the backup (about 400 bytes for each MiB of tar), so it has a limit of its own.
     let limits = Limits { frame: limits.frame.max(1 << 30), ..*limits };
-    decode_lines(encoded, place.decoded, &limits)
+    decode_lines(encoded, &place.sha256, place.decoded, &limits)
 }
 
 /// Reads the members that `record` describes from the encoded frame of their lines.
 pub fn read_entries(encoded: &[u8], record: &FrameRecord, limits: &Limits) -> Result<Vec<Entry>> {
-    let entries: Vec<Entry> = decode_lines(encoded, record.lines_decoded, limits)?;
+    let entries: Vec<Entry> = decode_lines(encoded, &record.lines_sha256, record.lines_decoded, limits)?;
     if entries.len() as u64 != record.members {
         return Err(Error::integrity("the index's directory and its lines disagree on the number of members"));
     }
@@ -175,6 +197,10 @@ mod tests {
 
     fn entry(path: &str) -> Entry {
         Entry { path: path.into(), position: 0, size: 5, sha256: [3; 32], traits: Traits::default() }
+    }
+
+    fn writer_of(path: &str) -> Vec<u8> {
+        IndexWriter::default().add("platform", 1, 0, 1, 1, &[entry(path)]).unwrap()
     }
 
     #[test]
@@ -190,5 +216,7 @@ mod tests {
         let at = records[1].lines_offset as usize;
         let entries = read_entries(&bytes[at..], &records[1], &Limits::default()).unwrap();
         assert_eq!(entries, vec![entry("c")]);
+        let other = writer_of("x");
+        assert!(read_entries(&other, &records[1], &Limits::default()).unwrap_err().to_string().contains("vouches"));
     }
 }

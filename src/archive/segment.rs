@@ -49,6 +49,15 @@ pub struct Sealed {
     pub plaintext_sha256: [u8; 32],
 }
 
+/// What a sealed stream sends on. Its end is said: a sender that is gone without it has failed.
+#[derive(Debug)]
+pub enum Piece {
+    /// More bytes.
+    Bytes(Bytes),
+    /// That was all.
+    End,
+}
+
 /// Seals a stream of bytes into an age file, block by block, on worker threads, and sends the result on in order.
 pub struct SealingStream {
     key: PayloadKey,
@@ -56,7 +65,7 @@ pub struct SealingStream {
     next_chunk: u64,
     jobs: VecDeque<JoinHandle<Result<Vec<u8>>>>,
     workers: usize,
-    out: mpsc::Sender<Bytes>,
+    out: mpsc::Sender<Piece>,
     stored: Sha256,
     stored_len: u64,
     plain: Sha256,
@@ -65,7 +74,7 @@ pub struct SealingStream {
 
 impl SealingStream {
     /// Begins an age file for `recipients`; its header goes to `out` at once.
-    pub async fn begin(recipients: &Recipients, workers: usize, out: mpsc::Sender<Bytes>) -> Result<Self> {
+    pub async fn begin(recipients: &Recipients, workers: usize, out: mpsc::Sender<Piece>) -> Result<Self> {
         let (header, key) = age::begin(recipients)?;
         let mut stream = SealingStream {
             key,
@@ -112,6 +121,7 @@ impl SealingStream {
         while !self.jobs.is_empty() {
             self.drain_one().await?;
         }
+        self.out.send(Piece::End).await.map_err(|_| gone())?;
         Ok(Sealed {
             bytes: self.stored_len,
             sha256: self.stored.finalize().into(),
@@ -137,8 +147,12 @@ impl SealingStream {
     async fn send(&mut self, bytes: Vec<u8>) -> Result<()> {
         self.stored.update(&bytes);
         self.stored_len += bytes.len() as u64;
-        self.out.send(bytes.into()).await.map_err(|_| Error::failed("the receiver of a segment is gone"))
+        self.out.send(Piece::Bytes(bytes.into())).await.map_err(|_| gone())
     }
+}
+
+fn gone() -> Error {
+    Error::failed("the receiver of a segment is gone")
 }
 
 /// Where a frame went.
@@ -184,7 +198,7 @@ impl Packer {
     pub async fn pack_segment(
         &mut self,
         recipients: &Recipients,
-        out: mpsc::Sender<Bytes>,
+        out: mpsc::Sender<Piece>,
         frames: &mpsc::Sender<PackedFrame>,
     ) -> Result<PackedSegment> {
         let mut stream = SealingStream::begin(recipients, self.packing.workers, out).await?;

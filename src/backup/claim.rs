@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::Run;
-use crate::archive::segment::{PackedFrame, Packer};
+use crate::archive::segment::{PackedFrame, Packer, Piece};
 use crate::clock::to_seconds;
 use crate::config::CONFIGURATION_SOURCE;
 use crate::error::{Context, Error, Result};
@@ -78,7 +78,7 @@ async fn pack(
     members: Vec<Member>,
 ) -> Result<(Bytes, Vec<PackedFrame>, SegmentRecord)> {
     let (batches, input) = mpsc::channel(1);
-    let (out, mut pieces) = mpsc::channel::<Bytes>(8);
+    let (out, mut pieces) = mpsc::channel(8);
     let (places, mut frames) = mpsc::channel(8);
     let mut packer = Packer::new(input, run.packing(started));
     let feed = async move {
@@ -87,8 +87,8 @@ async fn pack(
     };
     let collect = async {
         let mut object = Vec::new();
-        while let Some(piece) = pieces.recv().await {
-            object.extend_from_slice(&piece);
+        while let Some(Piece::Bytes(bytes)) = pieces.recv().await {
+            object.extend_from_slice(&bytes);
         }
         Bytes::from(object)
     };

@@ -12,7 +12,7 @@ use crate::vault::manifest::{FORMAT_VERSION, IndexRecord, Manifest, Previous, So
 use crate::vault::{Created, Vault};
 
 /// The newest committed backup of the cluster before this one: the next link of the chain.
-pub(super) async fn find_previous(vault: &Vault, folder: &BackupFolder) -> Result<Option<Previous>> {
+async fn find_previous(vault: &Vault, folder: &BackupFolder) -> Result<Option<Previous>> {
     for id in vault.backup_ids(&folder.cluster).await?.into_iter().rev().filter(|id| *id != folder.id) {
         let candidate = BackupFolder { cluster: folder.cluster.clone(), id };
         match read_committed(vault, &candidate, None).await {
@@ -34,11 +34,14 @@ pub(super) async fn find_previous(vault: &Vault, folder: &BackupFolder) -> Resul
 pub(super) async fn commit(
     run: &Run<'_>,
     claim: &Claim,
-    previous: Option<Previous>,
     sources: Vec<SourceRecord>,
     index: IndexRecord,
 ) -> Result<Manifest> {
-    let partial = sources.iter().any(|s| s.status == Status::Partial);
+    let previous = find_previous(run.vault, &claim.folder).await?;
+    let taken = |name: &str| sources.iter().any(|s| s.name == name);
+    let names = run.schedule.sources.iter().map(|s| s.name.to_string());
+    let left_out_sources: Vec<_> = names.filter(|name| !taken(name)).collect();
+    let partial = !left_out_sources.is_empty() || sources.iter().any(|s| s.status == Status::Partial);
     let manifest = Manifest {
         format_version: FORMAT_VERSION,
         id: claim.folder.id.clone(),
@@ -51,6 +54,7 @@ pub(super) async fn commit(
         window: None,
         recipients: run.recipients.texts().to_vec(),
         signer: run.signer.fingerprint(),
+        left_out_sources,
         previous,
         cluster_uid: run.cluster.uid.clone(),
         server_version: run.cluster.version.clone(),

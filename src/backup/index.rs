@@ -46,6 +46,7 @@ pub(super) async fn begin<'a>(
             directory_offset: place.offset,
             directory_bytes: place.length,
             directory_decoded_bytes: place.decoded,
+            directory_sha256: place.sha256,
         })
     };
     Ok((IndexSender(sender), both))

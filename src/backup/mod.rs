@@ -15,6 +15,7 @@ mod store;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+use self::claim::Claim;
 use crate::archive::age::Recipients;
 use crate::archive::segment::Packing;
 use crate::clock::Clock;
@@ -24,7 +25,7 @@ use crate::inventory::Omission;
 use crate::progress::Progress;
 use crate::sources::Source;
 use crate::vault::Vault;
-use crate::vault::manifest::{Manifest, SourceRecord, Status};
+use crate::vault::manifest::{IndexRecord, Manifest, SourceRecord, Status};
 use crate::vault::signature::Signer;
 
 /// Stored size at which a segment is closed: large enough for few requests, small enough to be sent again.
@@ -68,29 +69,29 @@ pub struct ClusterFacts {
 impl Run<'_> {
     /// Takes the backup and commits it. The manifest's status says whether anything is missing.
     pub async fn take(self) -> Result<Manifest> {
-        let cancel = self.cancel.clone();
-        tokio::select! {
+        let (claim, records, index) = tokio::select! {
             biased;
-            () = cancel.cancelled() => Err(interrupted()),
-            done = self.take_all() => done,
-        }
+            () = self.cancel.cancelled() => return Err(interrupted()),
+            stored = self.store_all() => stored?,
+        };
+        refuse_empty(&records)?;
+        // Not to be interrupted: it is short, and whether it was done must be known.
+        commit::commit(&self, &claim, records, index).await
     }
 
-    async fn take_all(self) -> Result<Manifest> {
-        let claim = claim::claim(&self).await?;
-        let previous = commit::find_previous(self.vault, &claim.folder).await?;
-        let (index, index_writer) = index::begin(&self, &claim).await?;
+    async fn store_all(&self) -> Result<(Claim, Vec<SourceRecord>, IndexRecord)> {
+        let claim = claim::claim(self).await?;
+        let (index, index_writer) = index::begin(self, &claim).await?;
         let mut records = vec![claim.record.clone()];
         let reading = async {
             for (name, source) in &self.sources {
-                records.push(store::save(&self, &claim.folder, name, source.as_ref(), &index).await?);
+                records.push(store::save(self, &claim.folder, name, source.as_ref(), &index).await?);
             }
             drop(index);
             Ok(())
         };
         let ((), index_record) = futures::try_join!(reading, index_writer)?;
-        refuse_empty(&records)?;
-        commit::commit(&self, &claim, previous, records, index_record).await
+        Ok((claim, records, index_record))
     }
 
     fn packing(&self, started: Timestamp) -> Packing {

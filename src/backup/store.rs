@@ -2,13 +2,12 @@
 
 use std::time::Instant;
 
-use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::index::IndexSender;
 use super::{Run, status};
-use crate::archive::segment::{PackedFrame, PackedSegment, Packer};
-use crate::error::Result;
+use crate::archive::segment::{PackedFrame, PackedSegment, Packer, Piece};
+use crate::error::{Error, Result};
 use crate::inventory::{Inventory, Omission};
 use crate::sources::{BATCHES_WAITING, Source};
 use crate::vault::layout::BackupFolder;
@@ -33,11 +32,15 @@ pub(super) async fn save(
     let storing = store_segments(run, folder, name, packer, index);
     let (read, stored) = tokio::join!(reading, storing);
     let (segments, items) = stored?;
-    let inventory = read.unwrap_or_else(|e| Inventory {
+    let mut inventory = read.unwrap_or_else(|e| Inventory {
         items,
         problems: vec![Omission { what: name.to_string(), why: e.one_line(), count: None }],
         ..Inventory::default()
     });
+    if inventory.items != items {
+        let why = format!("{} objects were read, {items} were stored", inventory.items);
+        inventory.problems.push(Omission { what: name.to_string(), why, count: None });
+    }
     run.progress.end(name, &format!("{} objects, {} problems", inventory.items, inventory.problems.len()));
     Ok(SourceRecord {
         name: name.into(),
@@ -89,14 +92,18 @@ async fn store_segments(
 }
 
 /// Uploads the pieces; an upload that fails is given up, so that it never becomes an object that looks whole.
-pub(super) async fn send(mut upload: Upload, mut pieces: mpsc::Receiver<Bytes>) -> Result<Stored> {
-    while let Some(piece) = pieces.recv().await {
-        if let Err(e) = upload.write(piece).await {
+pub(super) async fn send(mut upload: Upload, mut pieces: mpsc::Receiver<Piece>) -> Result<Stored> {
+    loop {
+        let written = match pieces.recv().await {
+            Some(Piece::Bytes(bytes)) => upload.write(bytes).await,
+            Some(Piece::End) => return upload.finish().await,
+            None => Err(Error::failed("what was being stored broke off")),
+        };
+        if let Err(e) = written {
             upload.abort().await;
             return Err(e);
         }
     }
-    upload.finish().await
 }
 
 /// What the manifest says about a packed segment.

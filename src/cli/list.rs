@@ -4,7 +4,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::report::SignatureReport;
+use super::report::{self, SignatureReport};
 use super::shared::{TrustArgs, VaultArgs};
 use super::table::Table;
 use super::{DONE, Global, Outcome, Output, words};
@@ -46,7 +46,7 @@ struct Row {
     status: String,
     started: Option<Timestamp>,
     finished: Option<Timestamp>,
-    seconds: Option<i64>,
+    seconds: Option<u64>,
     schedule: Option<String>,
     sources: Vec<String>,
     items: Option<u64>,
@@ -96,7 +96,7 @@ fn committed(backup: &Committed) -> Row {
         status: manifest.status.to_string(),
         started: Some(manifest.started),
         finished: Some(manifest.finished),
-        seconds: Some(manifest.finished.as_second() - manifest.started.as_second()),
+        seconds: Some(report::seconds(manifest)),
         schedule: Some(manifest.schedule.clone()),
         sources: sources.map(|s| s.name.clone()).collect(),
         items: Some(manifest.items()),
@@ -155,7 +155,7 @@ fn cells(row: &Row, now: Timestamp) -> [String; 6] {
 
 fn wide_cells(row: &Row) -> [String; 5] {
     [
-        dash(row.seconds, |s| words::span(s as f64)),
+        dash(row.seconds, words::whole_span),
         dash(row.problems, words::count),
         if row.sources.is_empty() { "-".into() } else { row.sources.join(",") },
         row.previous.clone().unwrap_or("-".into()),

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::reader::Standing;
+use crate::vault::manifest::Manifest;
 
 /// Whether a backup's signature holds, as JSON has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -19,6 +20,11 @@ pub(super) struct SignatureReport {
     /// What is wrong with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+}
+
+/// How long a run took, in seconds.
+pub(super) fn seconds(manifest: &Manifest) -> u64 {
+    u64::try_from(manifest.finished.as_second() - manifest.started.as_second()).unwrap_or(0)
 }
 
 impl From<&Standing> for SignatureReport {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::choose::choose;
-use super::report::SignatureReport;
+use super::report::{self, SignatureReport};
 use super::shared::{TrustArgs, VaultArgs};
 use super::table::Table;
 use super::{DONE, Global, Outcome, Output, words};
@@ -75,7 +75,7 @@ fn human(report: &Report<'_>, form: Output, now: Timestamp) -> String {
 
 fn head(report: &Report<'_>, now: Timestamp) -> String {
     let m = report.manifest;
-    let took = words::span((m.finished.as_second() - m.started.as_second()) as f64);
+    let took = words::whole_span(report::seconds(m));
     let previous = m.previous.as_ref().map_or("none: the first of its chain".into(), |p| p.id.to_string());
     let mut lines = vec![
         ("Backup", m.id.to_string()),

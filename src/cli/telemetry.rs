@@ -10,7 +10,7 @@ use crate::error::{Context, Result};
 
 /// Begins to write the log to standard error. `CKBACKUP_LOG` goes before `-v`.
 pub(super) fn begin(verbose: u8) -> Result<()> {
-    let by_flag = ["warn", "warn,ckbackup=info", "info,ckbackup=debug", "debug,ckbackup=trace"];
+    let by_flag = ["error,ckbackup=warn", "warn,ckbackup=info", "info,ckbackup=debug", "debug,ckbackup=trace"];
     let by_flag = by_flag[usize::from(verbose).min(by_flag.len() - 1)];
     let wanted = std::env::var("CKBACKUP_LOG").ok().filter(|v| !v.is_empty());
     let filter = EnvFilter::try_new(wanted.as_deref().unwrap_or(by_flag));

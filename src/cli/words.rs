@@ -40,10 +40,15 @@ pub(super) fn span(seconds: f64) -> String {
     if seconds < 10.0 {
         return format!("{:.1}s", seconds.max(0.0));
     }
-    let s = seconds.round() as u64;
+    whole_span(seconds.round() as u64)
+}
+
+/// A span of time that is known to the second.
+pub(super) fn whole_span(s: u64) -> String {
     let pair = |a: u64, x: &str, b: u64, y: &str| if b == 0 { format!("{a}{x}") } else { format!("{a}{x}{b}{y}") };
     match s {
-        0..60 => format!("{s}s"),
+        0 => "<1s".into(),
+        1..60 => format!("{s}s"),
         60..3600 => pair(s / 60, "m", s % 60, "s"),
         3600..86_400 => pair(s / 3600, "h", s % 3600 / 60, "m"),
         _ => pair(s / 86_400, "d", s % 86_400 / 3600, "h"),
@@ -93,6 +98,7 @@ mod tests {
             assert_eq!(span(seconds), text);
         }
         assert_eq!(span(273_600.0), "3d4h");
+        assert_eq!((whole_span(0), whole_span(1)), ("<1s".into(), "1s".into()));
     }
 
     #[test]

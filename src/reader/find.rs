@@ -1,7 +1,9 @@
 //! Which backups a vault holds, and whether they can be trusted.
 
 use futures::StreamExt;
+use jiff::SignedDuration;
 
+use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Kind, Result};
 use crate::vault::layout::{BackupFolder, BackupId, MANIFEST, SIGNATURE};
 use crate::vault::manifest::{Manifest, Status};
@@ -10,6 +12,9 @@ use crate::vault::{ReadError, Vault};
 
 /// How many manifests are read at the same time.
 const AT_ONCE: usize = 8;
+
+/// How far the clock of the job and the clock here may differ.
+const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_hours(1);
 
 /// Whether the manifest's signature holds.
 #[derive(Debug)]
@@ -95,6 +100,9 @@ pub async fn read_committed(
             manifest.id
         )));
     }
+    if !manifest.id.began_at(manifest.started) {
+        return Err(Error::integrity(format!("{}: it began at {}, which is not what its id says", place(), manifest.started)));
+    }
     let standing = judge(&bytes, signature.as_deref(), &manifest, signers);
     Ok(Some(Committed { folder: folder.clone(), manifest, bytes, standing }))
 }
@@ -138,6 +146,7 @@ pub async fn find(vault: &Vault, cluster: &str, which: &str, signers: Option<&Si
         })?;
         return Ok(Found { backup: backup.require_not_refused()?, passed_over: Vec::new() });
     }
+    let now = SystemClock.now();
     let mut passed_over = Vec::new();
     let mut refused = None;
     for listing in list(vault, cluster, signers).await?.into_iter().rev() {
@@ -153,6 +162,9 @@ pub async fn find(vault: &Vault, cluster: &str, which: &str, signers: Option<&Si
                     if let Err(e) = backup.require_not_refused() {
                         refused = Some(e);
                     }
+                }
+                _ if backup.manifest.started > now + CLOCKS_DIFFER => {
+                    passed_over.push((backup.folder.id, "it says that it was taken in the future".into()));
                 }
                 (_, Status::Partial) => passed_over.push((backup.folder.id, "it is partial".into())),
                 (_, Status::Complete) => return Ok(Found { backup: *backup, passed_over }),

@@ -40,12 +40,13 @@ impl OpenBackup {
             offset: record.directory_offset,
             length: record.directory_bytes,
             decoded: record.directory_decoded_bytes,
+            sha256: record.directory_sha256,
         };
         let end = place.offset.checked_add(place.length).filter(|end| Some(*end) == index.plain_len().ok());
         let end = end.ok_or_else(|| Error::integrity("the index's directory is not where the manifest says"))?;
         let encoded = index.read(place.offset..end).await?;
         let directory = index::read_directory(&encoded, &place, &limits)?;
-        let members: u64 = directory.iter().map(|r| r.members).sum();
+        let members = directory.iter().fold(0u64, |all, r| all.saturating_add(r.members));
         if members != record.members {
             return Err(Error::integrity("the index and the manifest disagree on the number of members"));
         }

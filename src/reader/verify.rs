@@ -122,6 +122,9 @@ async fn check_chain(vault: &Vault, backup: &Committed, signers: Option<&Signers
         Err(e) if e.kind() == Kind::Integrity => return Ok(Some(Finding { object: folder.of(MANIFEST), error: e })),
         Err(e) => return Err(e),
     };
+    if let Standing::Refused(e) = found.standing {
+        return Ok(Some(Finding { object: folder.of(MANIFEST), error: e.within("the previous backup") }));
+    }
     if digest(&found.bytes) == previous.sha256 {
         return Ok(None);
     }

@@ -167,7 +167,11 @@ impl Source for Kubernetes {
         })?;
         let mut inventory = Inventory::default();
         for (what, why) in found.problems {
-            inventory.problems.push(Omission { what, why, count: None });
+            let group = what.rsplit_once('/').map_or("", |(group, _)| group);
+            match self.scope.left_out_because("*", group) {
+                Some(why) => inventory.skipped.push(Omission { what, why: why.into(), count: None }),
+                None => inventory.problems.push(Omission { what, why, count: None }),
+            }
         }
         let mut wanted = Vec::new();
         for kind in found.types.into_iter().filter(|t| t.can("list")) {

@@ -25,6 +25,13 @@ impl BackupId {
     }
 }
 
+impl BackupId {
+    /// Whether the id is that of a run that began then.
+    pub fn began_at(&self, start: Timestamp) -> bool {
+        self.stamp == start.strftime("%Y%m%dT%H%M%SZ").to_string()
+    }
+}
+
 impl fmt::Display for BackupId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.stamp, self.schedule)

@@ -60,6 +60,9 @@ pub struct Manifest {
     pub recipients: Vec<String>,
     /// Fingerprint of the signing key, `SHA256:…` as ssh-keygen prints it.
     pub signer: String,
+    /// Sources of the schedule that were not asked for in this run. Not empty makes the backup partial.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out_sources: Vec<String>,
     /// The previous manifest of this cluster that the run saw.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Previous>,
@@ -164,6 +167,9 @@ pub struct IndexRecord {
     pub directory_bytes: u64,
     /// Decoded size of the directory, in bytes.
     pub directory_decoded_bytes: u64,
+    /// SHA-256 of the encoded directory, so that it can be read by itself and still be trusted.
+    #[serde(with = "hex")]
+    pub directory_sha256: [u8; 32],
 }
 
 impl Manifest {

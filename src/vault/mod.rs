@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectStore, PutMode, PutOptions, PutPayload};
+use object_store::{GetOptions, GetRange, GetResult, ObjectStore, PutMode, PutOptions, PutPayload};
 
 pub use self::store::StoreSettings;
 pub use self::upload::Upload;
@@ -25,6 +25,9 @@ use crate::error::{Context, Error, Kind, Result};
 
 /// First line of `README.txt`, by which a vault is recognised.
 const MARKER: &str = "This is a ckbackup vault, format version 1.";
+
+/// Objects that are read whole are manifests and signatures: a larger one was put there to fill the memory.
+const LARGEST_WHOLE: u64 = 64 << 20;
 
 /// An open vault.
 #[derive(Clone)]
@@ -65,6 +68,11 @@ impl Vault {
         let vault = Vault::connect(location, settings, false)?;
         match vault.marker().await? {
             Some(true) => Ok(vault),
+            // Whoever spoils the README must not take the backups away with it.
+            Some(false) | None if vault.holds_backups().await? => {
+                tracing::warn!(vault = %vault.shown, "README.txt is missing or is not a vault's; reading on");
+                Ok(vault)
+            }
             Some(false) => Err(vault.not_a_vault()),
             None => Err(Error::failed(format!("no such vault: {}", vault.shown))
                 .hint("check the URL, the endpoint and that the first backup was taken")),
@@ -108,6 +116,15 @@ impl Vault {
             Err(ReadError::NotFound) => Ok(None),
             Err(ReadError::Other(e)) => Err(e),
         }
+    }
+
+    async fn holds_backups(&self) -> Result<bool> {
+        for cluster in self.clusters().await? {
+            if !self.backup_ids(&cluster).await?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn is_empty(&self) -> Result<bool> {
@@ -202,9 +219,11 @@ impl Vault {
     }
 
     async fn get(&self, key: &str, options: GetOptions) -> Result<Bytes, ReadError> {
-        let path = self.path(key)?;
-        let got = self.store.get_opts(&path, options).await;
-        let bytes = match got {
+        let whole = options.range.is_none();
+        let bytes = match self.get_version(key, options).await {
+            Ok(got) if whole && got.meta.size > LARGEST_WHOLE => {
+                return Err(Error::integrity(format!("{key} has {} bytes, far more than it can have", got.meta.size)).into());
+            }
             Ok(got) => got.bytes().await,
             Err(e) => Err(e),
         };
@@ -214,10 +233,21 @@ impl Vault {
         })
     }
 
+    /// The version that was committed; in a copy of the vault, where versions are others, the one that is there. Either
+    /// is checked against its digest.
+    async fn get_version(&self, key: &str, options: GetOptions) -> object_store::Result<GetResult> {
+        let path = self.path(key).map_err(|e| object_store::Error::Generic { store: "vault", source: e.into() })?;
+        let current = GetOptions { version: None, ..options.clone() };
+        match self.store.get_opts(&path, options.clone()).await {
+            Err(e) if options.version.is_some() && is_unknown_version(&e) => self.store.get_opts(&path, current).await,
+            got => got,
+        }
+    }
+
     /// An object from its beginning, piece by piece.
     pub async fn stream(&self, key: &str, version: Option<&str>) -> Result<BoxStream<'static, Result<Bytes>>, ReadError> {
         let options = GetOptions { version: version.map(String::from), ..GetOptions::default() };
-        let got = self.store.get_opts(&self.path(key)?, options).await.map_err(|e| match e {
+        let got = self.get_version(key, options).await.map_err(|e| match e {
             object_store::Error::NotFound { .. } => ReadError::NotFound,
             e => ReadError::Other(self.explain("read", key, e)),
         })?;
@@ -250,10 +280,19 @@ impl Vault {
     }
 }
 
+/// A version that the store does not know: 404, or 400 where it does not look like one of its own.
+fn is_unknown_version(e: &object_store::Error) -> bool {
+    matches!(e, object_store::Error::NotFound { .. }) || says(e, "InvalidArgument") || says(e, "NoSuchVersion")
+}
+
 fn is_missing_bucket(e: &object_store::Error) -> bool {
+    says(e, "NoSuchBucket")
+}
+
+fn says(e: &object_store::Error, word: &str) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(e);
     while let Some(c) = cause {
-        if c.to_string().contains("NoSuchBucket") {
+        if c.to_string().contains(word) {
             return true;
         }
         cause = c.source();

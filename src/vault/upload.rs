@@ -5,7 +5,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStoreExt, PutPayload, UploadPart};
 
-use super::{Stored, Vault};
+use super::{Created, Stored, Vault};
 use crate::error::{Error, Result};
 
 /// Size of a part: 8 MiB, so that 4 GiB fit into 512 of the 10,000 parts that S3 allows.
@@ -83,9 +83,11 @@ impl Upload {
     }
 
     async fn put_small(self, bytes: Bytes) -> Result<Stored> {
-        let put = self.vault.store.put(&self.path, PutPayload::from_bytes(bytes)).await;
-        let done = put.map_err(|e| self.vault.explain("write", &self.key, e))?;
-        self.check(done.version).await
+        match self.vault.create(&self.key, bytes).await? {
+            Created::Yes(stored) => self.check(stored.version).await,
+            Created::Taken => Err(Error::integrity(format!("{} is there already, and is not ours", self.key))
+                .hint("find out who else writes to the vault; this run was not committed")),
+        }
     }
 
     async fn check(&self, version: Option<String>) -> Result<Stored> {
