@@ -1,2 +1,62 @@
-//! Stub.
-fn main() {}
+//! Measures ckbackup, as the built binary, against plain clients of the same real servers.
+//!
+//! Both sides of a comparison take turns, round by round, and what is judged is the median of the rounds' ratios: whatever
+//! else the machine does then hits both. `docs/performance.md` says what is compared with what, and why.
+
+mod backup;
+mod bench;
+mod ckbackup;
+mod extract;
+mod memory;
+mod numbers;
+mod platform;
+mod process;
+mod protocols;
+mod raw;
+mod restore;
+mod servers;
+mod settings;
+mod table;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::bench::Bench;
+use crate::settings::{Figure, Settings};
+use crate::table::Row;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(e) => {
+            eprintln!("bench: {e:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether every figure is within its reach.
+async fn run() -> Result<bool> {
+    let bench = Bench::prepare(Settings::read()?)?;
+    let mut rows = Vec::new();
+    for figure in &bench.settings.figures {
+        rows.extend(measure(*figure, &bench).await?);
+    }
+    print!("\n{}", table::render(&rows));
+    let file = table::write_results(&rows, &bench.settings)?;
+    bench.say(format!("all numbers are in {}", file.display()));
+    Ok(rows.iter().all(|row| row.within_reach() != Some(false)))
+}
+
+async fn measure(figure: Figure, bench: &Bench) -> Result<Vec<Row>> {
+    match figure {
+        Figure::Backup => backup::measure(bench).await,
+        Figure::Restore => restore::measure(bench).await,
+        Figure::Extract => extract::measure(bench).await,
+        Figure::Memory => memory::measure(bench).await,
+        Figure::Protocols => protocols::measure(bench).await,
+    }
+}

@@ -174,7 +174,9 @@ impl Verifier<'_> {
 }
 
 fn finding(object: String, e: &Error) -> FindingReport {
-    FindingReport { object, problem: e.one_line(), kind: e.kind() }
+    let said = e.one_line();
+    let problem = said.strip_prefix(&format!("{object}: ")).unwrap_or(&said).to_string();
+    FindingReport { object, problem, kind: e.kind() }
 }
 
 fn broken(folder: &BackupFolder, e: &Error) -> BackupReport {

@@ -69,6 +69,8 @@ pub fn group_version_path(group: &str, version: &str) -> String {
 pub struct Discovered {
     /// Each type in its preferred version.
     pub types: Vec<ResourceType>,
+    /// Types that are the same objects again as one of `types`, with that one's name.
+    pub doubles: Vec<(ResourceType, &'static str)>,
     /// Groups and versions whose types could not be learned, and why.
     pub problems: Vec<(String, String)>,
     /// Every version in which a type is served, by `plural.group`.
@@ -116,7 +118,7 @@ impl Cluster {
         for group in groups {
             found.add_group(group);
         }
-        found.drop_doubles();
+        found.set_doubles_apart();
         Ok(found)
     }
 
@@ -186,12 +188,18 @@ impl Discovered {
         }
     }
 
-    fn drop_doubles(&mut self) {
+    fn set_doubles_apart(&mut self) {
         let names: Vec<_> = self.types.iter().map(ResourceType::name).collect();
-        let doubled = |name: &str| {
-            SAME_OBJECTS.iter().any(|(second, first)| *second == name && names.iter().any(|n| n == first))
+        let same_as = |t: &ResourceType| {
+            let row = SAME_OBJECTS.iter().find(|(second, first)| *second == t.name() && names.iter().any(|n| n == first));
+            row.map(|(_, first)| *first)
         };
-        self.types.retain(|t| !doubled(&t.name()));
+        for found in std::mem::take(&mut self.types) {
+            match same_as(&found) {
+                Some(first) => self.doubles.push((found, first)),
+                None => self.types.push(found),
+            }
+        }
     }
 }
 
@@ -316,7 +324,7 @@ mod tests {
         for group in list.items {
             found.add_group(group);
         }
-        found.drop_doubles();
+        found.set_doubles_apart();
         found
     }
 

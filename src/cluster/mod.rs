@@ -87,7 +87,7 @@ impl Cluster {
         struct Version {
             git_version: String,
         }
-        let body = self.get("/version", None, Duration::from_secs(10)).await.map_err(|e| {
+        let body = Retry::brief().run(|| self.get("/version", None, Duration::from_secs(10))).await.map_err(|e| {
             Error::failed(format!("reach the Kubernetes API at {}", self.server))
                 .because(e)
                 .hint("check that the API server is up and that the context is the right one")
@@ -99,7 +99,8 @@ impl Cluster {
 
     /// Uid of the `kube-system` namespace, by which a cluster is recognised; none where it may not be read.
     pub async fn uid(&self) -> Option<String> {
-        let body = self.get("/api/v1/namespaces/kube-system", None, Duration::from_secs(10)).await.ok()?;
+        let path = "/api/v1/namespaces/kube-system";
+        let body = Retry::brief().run(|| self.get(path, None, Duration::from_secs(10))).await.ok()?;
         let object: serde_json::Value = serde_json::from_slice(&body).ok()?;
         Some(object["metadata"]["uid"].as_str()?.to_string())
     }

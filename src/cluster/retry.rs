@@ -37,6 +37,11 @@ impl Default for Retry {
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 impl Retry {
+    /// For questions that come before the work: long enough for a hiccup, and a server that is down is told at once.
+    pub fn brief() -> Self {
+        Retry { tries: 4, within: Duration::from_secs(20), ..Retry::default() }
+    }
+
     /// Runs `attempt` until it succeeds, fails for good, or the tries are used up.
     pub async fn run<T, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T, ApiError>
     where

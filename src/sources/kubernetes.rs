@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,10 +11,10 @@ use futures::StreamExt;
 use tokio::sync::mpsc;
 
 use super::Source;
-use crate::cluster::discovery::ResourceType;
+use crate::cluster::discovery::{Discovered, ResourceType};
 use crate::cluster::list::{Item, ListOptions, Page};
 use crate::cluster::{ApiError, Cluster, Retry};
-use crate::config::{KubernetesScope, OPT_OUT_LABEL};
+use crate::config::{KubernetesScope, OPT_OUT_LABEL, Reach, find_exclusion};
 use crate::error::{Error, Result};
 use crate::inventory::{Inventory, Omission, TypeRecord};
 use crate::member::{Batch, Member, Traits};
@@ -22,11 +24,16 @@ use crate::progress::Progress;
 /// How often one list is begun anew when its continue token expires.
 const RESTARTS: u64 = 5;
 
+/// How long the server may take to show that it is still there.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
+
 /// The objects of a cluster, within a scope.
 pub struct Kubernetes {
     cluster: Cluster,
     scope: KubernetesScope,
     name: String,
+    /// Why the server itself is given up, once it is: without this, every type left would use up its own tries.
+    lost: OnceLock<String>,
 }
 
 /// What came of one type.
@@ -41,7 +48,7 @@ struct Listed {
 impl Kubernetes {
     /// A source called `name` in its schedule.
     pub fn new(name: &str, cluster: Cluster, scope: KubernetesScope) -> Self {
-        Kubernetes { cluster, scope, name: name.into() }
+        Kubernetes { cluster, scope, name: name.into(), lost: OnceLock::new() }
     }
 
     /// Why a type is not listed; none when it is.
@@ -55,6 +62,10 @@ impl Kubernetes {
 
     async fn list_type(&self, kind: &ResourceType, out: &mpsc::Sender<Batch>, progress: &dyn Progress) -> Listed {
         let mut listed = Listed::default();
+        if let Some(why) = self.lost.get() {
+            listed.problem = Some(format!("not asked for: {why}"));
+            return listed;
+        }
         let mut record = TypeRecord {
             version: kind.version.clone(),
             kind: kind.kind.clone(),
@@ -93,7 +104,7 @@ impl Kubernetes {
                     current = pages.next().await;
                     continue;
                 }
-                Err(e) => return Err(explain(kind, &e)),
+                Err(e) => return Err(self.give_up(kind, &e).await),
             };
             record.pages += 1;
             if record.resource_version.is_empty() {
@@ -114,6 +125,19 @@ impl Kubernetes {
         Ok(())
     }
 
+    /// Why the type could not be read. Where that may be the whole server's fault, the server is asked.
+    async fn give_up(&self, kind: &ResourceType, error: &ApiError) -> String {
+        let is_servers = |e: &ApiError| matches!(e.code(), None | Some(401));
+        let timeout = self.scope.request_timeout.min(SIGN_OF_LIFE);
+        if is_servers(error)
+            && let Err(e) = Retry::brief().run(|| self.cluster.get("/version", None, timeout)).await
+            && is_servers(&e)
+        {
+            self.lost.get_or_init(|| format!("{} was lost: {}", self.cluster.server(), explain(kind, &e)));
+        }
+        explain(kind, error)
+    }
+
     fn list_options(&self) -> ListOptions {
         ListOptions {
             page_size: self.scope.page_size,
@@ -123,17 +147,55 @@ impl Kubernetes {
         }
     }
 
-    /// The members of a page that are in scope and were not handed on before the list was begun anew.
+    /// The members of a page that are in scope and were not seen before the list was begun anew.
     fn select(&self, kind: &ResourceType, page: Page, seen: &mut HashSet<u64>, listed: &mut Listed) -> Batch {
         let mut members = Vec::with_capacity(page.items.len());
         for item in page.items {
-            if let Some(why) = self.item_left_out_because(kind, &item) {
-                *listed.left_out.entry(why).or_default() += 1;
-            } else if seen.insert(key_of(&item)) {
-                members.push(into_member(kind, item));
+            if !seen.insert(key_of(&item)) {
+                continue;
+            }
+            match self.item_left_out_because(kind, &item) {
+                Some(why) => *listed.left_out.entry(why).or_default() += 1,
+                None => members.push(into_member(kind, item)),
             }
         }
         Batch { members }
+    }
+
+    /// The types that are listed; what is left out, or not known, is noted.
+    fn choose(&self, found: Discovered, inventory: &mut Inventory) -> Vec<ResourceType> {
+        for (what, why) in found.problems {
+            let group = what.split_once('/').map_or("", |(group, _)| group);
+            let list = if self.may_want(group) { &mut inventory.problems } else { &mut inventory.skipped };
+            list.push(Omission { what, why, count: None });
+        }
+        let mut wanted: Vec<ResourceType> = Vec::new();
+        let firsts = found.types.into_iter().map(|kind| (kind, None));
+        let seconds = found.doubles.into_iter().map(|(kind, first)| (kind, Some(first)));
+        for (kind, first) in firsts.chain(seconds).filter(|(kind, _)| kind.can("list")) {
+            let double = first.filter(|first| wanted.iter().any(|kind| kind.name() == *first));
+            let double = double.map(|first| format!("the same objects as `{first}`, which is saved"));
+            match double.or_else(|| self.left_out_because(&kind).map(String::from)) {
+                Some(why) => inventory.skipped.push(Omission { what: kind.name(), why, count: None }),
+                None => wanted.push(kind),
+            }
+        }
+        wanted
+    }
+
+    /// Whether any type of the group could be in scope. Asked where its types are not known: an API that is left out
+    /// anyway, such as that of metrics, may be away without harm.
+    fn may_want(&self, group: &str) -> bool {
+        let (any, tail) = (format!("*.{group}"), format!(".{group}"));
+        let left_out = self.scope.resources.exclude.matches(&any)
+            || self.scope.defaults && find_exclusion("*", group).is_some_and(|found| found.reach == Reach::WholeType);
+        // What stands behind the last wildcard of a pattern must be the end of a name.
+        let could_be = |pattern: &String| {
+            let end = pattern.rsplit(['*', '?', ']', '}']).next().unwrap_or_default();
+            end.ends_with(&tail) || end.len() < pattern.len() && tail.ends_with(end)
+        };
+        let include = self.scope.resources.include.texts();
+        group.is_empty() || !left_out && (include.is_empty() || include.iter().any(could_be))
     }
 
     fn item_left_out_because(&self, kind: &ResourceType, item: &Item) -> Option<&'static str> {

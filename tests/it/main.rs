@@ -2,3 +2,6 @@
 
 mod age_interop;
 mod harness;
+mod vault_contract;
+mod vault_stage;
+mod vault_stock_tools;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::harness::control_plane::{Shared, shared, write_kubeconfig};
-use crate::harness::{Action, Ckbackup, FaultProxy, Finished, Scratch, Seen};
+use crate::harness::{Action, Api, Ckbackup, FaultProxy, Finished, Scratch, Seen, eventually};
 
 /// A vault of the test's own, with keys for it.
 pub struct Rig {
@@ -71,20 +71,24 @@ impl Rig {
         self.scratch.file(&format!("restore-plans/{name}.yaml"), text)
     }
 
-    /// A verb with the vault, the keys and the cluster; results as JSON.
-    pub fn verb(&self, words: &str, kubeconfig: &Path) -> Ckbackup {
-        self.reading(words).arg("--kubeconfig").arg(kubeconfig)
+    /// The restore of the latest backup by a plan.
+    pub fn restore(&self, plan: &Path, kubeconfig: &Path) -> Ckbackup {
+        self.verb("restore --backup latest -f", kubeconfig, Some(plan))
+    }
+
+    /// `diff` of the latest backup with a cluster.
+    pub fn diff(&self, kubeconfig: &Path) -> Ckbackup {
+        self.verb("diff latest", kubeconfig, None)
+    }
+
+    fn verb(&self, words: &str, kubeconfig: &Path, file: Option<&Path>) -> Ckbackup {
+        let command = self.ckbackup(words).args(file);
+        with_keys(command).arg("--kubeconfig").arg(kubeconfig)
     }
 
     /// A verb with the vault and the keys; results as JSON.
     pub fn reading(&self, words: &str) -> Ckbackup {
-        self.ckbackup(words)
-            .args("-q -o json --vault vault --identity keys/identity.txt --signers keys/allowed_signers".split(' '))
-    }
-
-    /// The restore of the latest backup by a plan.
-    pub fn restore(&self, plan: &Path, kubeconfig: &Path) -> Ckbackup {
-        self.verb("restore -f", Path::new("/")).into_restore(plan, kubeconfig, self)
+        with_keys(self.ckbackup(words))
     }
 
     /// Puts a proxy in front of the shared control plane.
@@ -97,4 +101,99 @@ impl Rig {
         let kubeconfig = write_kubeconfig(&self.scratch, "proxied", proxy.url(), proxy.ca_pem(), token);
         (proxy, kubeconfig)
     }
+}
+
+fn with_keys(command: Ckbackup) -> Ckbackup {
+    command.args("-q -o json --vault vault --identity keys/identity.txt --signers keys/allowed_signers".split(' '))
+}
+
+/// The scope of one namespace and nothing else.
+pub fn only(namespace: &str) -> String {
+    format!("{{namespaces: {{include: [{namespace}]}}, clusterScoped: false}}")
+}
+
+/// The first JSON value of standard output: a failure prints a second one after the summary.
+#[track_caller]
+pub fn summary(finished: &Finished) -> Value {
+    let mut values = serde_json::Deserializer::from_str(&finished.stdout).into_iter();
+    values.next().unwrap_or_else(|| panic!("no JSON: {finished}")).unwrap_or_else(|e| panic!("{e}: {finished}"))
+}
+
+/// A step of a summary.
+#[track_caller]
+pub fn step<'s>(summary: &'s Value, name: &str) -> &'s Value {
+    let steps = summary["steps"].as_array().unwrap();
+    steps.iter().find(|s| s["name"] == name).unwrap_or_else(|| panic!("no step {name}: {summary:#}"))
+}
+
+/// The outcomes of all steps: created, updated, unchanged, skipped, failed.
+pub fn items(summary: &Value) -> [u64; 5] {
+    let sum = |key: &str| summary["steps"].as_array().unwrap().iter().map(|s| s["items"][key].as_u64().unwrap()).sum();
+    ["created", "updated", "unchanged", "skipped", "failed"].map(sum)
+}
+
+pub fn config_map(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"key": "saved"}})
+}
+
+pub fn config_maps(namespace: &str) -> String {
+    format!("/api/v1/namespaces/{namespace}/configmaps")
+}
+
+/// Creates that many config maps, `item-00` and on.
+pub async fn fill(namespace: &str, count: usize) {
+    let api = shared().api();
+    for number in 0..count {
+        api.create(&config_maps(namespace), &config_map(&format!("item-{number:02}"))).await;
+    }
+}
+
+/// Deletes every config map of a namespace.
+pub async fn empty(namespace: &str) {
+    let api = shared().api();
+    for object in api.list(&config_maps(namespace)).await {
+        api.delete(&format!("{}/{}", config_maps(namespace), object["metadata"]["name"].as_str().unwrap())).await;
+    }
+}
+
+/// A definition of a kind `Thing` in a group, with status as a subresource and any content.
+pub fn definition(group: &str) -> Value {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("things.{group}")},
+        "spec": {
+            "group": group, "scope": "Namespaced",
+            "names": {"plural": "things", "singular": "thing", "kind": "Thing", "listKind": "ThingList"},
+            "versions": [{
+                "name": "v1", "served": true, "storage": true, "subresources": {"status": {}},
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+            }],
+        },
+    })
+}
+
+pub const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+
+/// Creates a definition and waits until its objects can be.
+pub async fn define(api: &Api, group: &str) {
+    api.create(DEFINITIONS, &definition(group)).await;
+    eventually("the type is served", async || {
+        api.find(&format!("/apis/{group}/v1/things")).await.is_some()
+            && api.get(&format!("/apis/{group}/v1")).await["resources"].as_array().is_some_and(|r| r.len() == 2)
+    })
+    .await;
+}
+
+pub fn thing(group: &str, name: &str) -> Value {
+    json!({"apiVersion": format!("{group}/v1"), "kind": "Thing", "metadata": {"name": name}, "spec": {"size": 1}})
+}
+
+pub fn things(group: &str, namespace: &str) -> String {
+    format!("/apis/{group}/v1/namespaces/{namespace}/things")
+}
+
+/// Name and resourceVersion of every object of a collection.
+pub async fn versions(path: &str) -> Vec<(String, String)> {
+    let text = |o: &Value, key: &str| o["metadata"][key].as_str().unwrap().to_owned();
+    shared().api().list(path).await.iter().map(|o| (text(o, "name"), text(o, "resourceVersion"))).collect()
 }

@@ -251,8 +251,16 @@ async fn fill(namespace: &str) {
     for n in 0..12 {
         let data = json!({"text": "zwölf Boxkämpfer \u{1F980} \"quoted\"\n\ttab", "number": format!("0.{n:030}")});
         let labels = json!({"app": "shop", "number": n.to_string()});
-        create(&api, &format!("{core}/configmaps"), "v1", "ConfigMap", &format!("config-{n}"), json!({"data": data}), labels)
-            .await;
+        create(
+            &api,
+            &format!("{core}/configmaps"),
+            "v1",
+            "ConfigMap",
+            &format!("config-{n}"),
+            json!({"data": data}),
+            labels,
+        )
+        .await;
     }
     for n in 0..12 {
         let data = json!({"password": "aHVudGVyMg==", "token": "x".repeat(400 + 4 * n)});

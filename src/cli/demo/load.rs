@@ -67,10 +67,10 @@ impl Loader<'_> {
         let created: Value = serde_json::from_slice(&answer).context(|| "read what the server made of it".into())?;
         let key = (text(&object, "apiVersion"), text(&object, "kind"), namespace, name.clone());
         self.uids.insert(key, text(&created["metadata"], "uid"));
-        if object.get("status").is_some() && kind.subresources.iter().any(|s| s == "status") {
-            object["metadata"]["resourceVersion"] = created["metadata"]["resourceVersion"].clone();
-            let path = format!("{collection}/{name}/status");
-            self.cluster.replace(&path, Bytes::from(object.to_string())).await?;
+        let subresource = kind.subresources.iter().any(|s| s == "status");
+        if let Some(status) = object.get("status").filter(|_| subresource) {
+            let patch = json!({ "status": status }).to_string();
+            self.cluster.merge(&format!("{collection}/{name}/status"), Bytes::from(patch)).await?;
         }
         Ok(())
     }

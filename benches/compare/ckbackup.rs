@@ -1,0 +1,141 @@
+//! Calls the built ckbackup as an operator would.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::bench::Bench;
+use crate::process::{Output, Usage, run};
+use crate::servers::{S3, Sandbox};
+
+/// The cluster's name in every schedule here.
+const CLUSTER: &str = "bench";
+
+/// Where backups of a measurement go.
+pub enum Place {
+    Folder(PathBuf),
+    S3(S3),
+}
+
+impl Place {
+    fn url(&self) -> String {
+        match self {
+            Place::Folder(folder) => format!("file://{}", folder.display()),
+            Place::S3(s3) => format!("s3://{}/vault", s3.bucket()),
+        }
+    }
+
+    /// The lines of a schedule.
+    fn spec(&self) -> String {
+        match self {
+            Place::Folder(_) => format!("{{url: \"{}\"}}", self.url()),
+            Place::S3(s3) => format!(
+                "{{url: \"{}\", endpoint: \"{}\", region: {}, allowHttp: true}}",
+                self.url(),
+                s3.endpoint(),
+                s3.region()
+            ),
+        }
+    }
+
+    fn env(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Place::Folder(_) => Vec::new(),
+            Place::S3(s3) => s3.credentials(),
+        }
+    }
+}
+
+/// Keys, as an operator makes them: on-call and escrow.
+pub fn make_keys(dir: &Path) -> Result<()> {
+    for (name, only) in [("on-call", None), ("escrow", Some("identity"))] {
+        let mut command = binary();
+        command.arg("keygen").arg("--dir").arg(dir.join(name));
+        if let Some(only) = only {
+            command.args(["--only", only]);
+        }
+        run(&mut command, Output::Kept)?;
+    }
+    Ok(())
+}
+
+/// Writes a schedule with nothing but defaults; gives its path.
+pub fn write_schedule(bench: &Bench, place: &Place) -> Result<PathBuf> {
+    let keys = &bench.keys;
+    let recipient = |who: &str| {
+        let file = keys.join(who).join("recipient.txt");
+        std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))
+    };
+    let text = format!(
+        "apiVersion: ckbackup.io/v1
+kind: Schedule
+metadata: {{name: bench}}
+spec:
+  cluster: {CLUSTER}
+  vault: {vault}
+  encryption: {{recipients: [{on_call}, {escrow}]}}
+  signing: {{keyFile: {key}}}
+  sources: [{{name: platform, kubernetes: {{}}}}]
+",
+        vault = place.spec(),
+        on_call = recipient("on-call")?.trim(),
+        escrow = recipient("escrow")?.trim(),
+        key = keys.join("on-call/signing_key").display(),
+    );
+    let file = bench.new_folder("schedule.yaml");
+    std::fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
+    Ok(file)
+}
+
+/// A backup that was taken: what it took, and its own summary.
+pub struct Backup {
+    pub usage: Usage,
+    pub summary: Value,
+}
+
+/// `backup -f SCHEDULE --now`, into a place of its own.
+pub fn back_up(bench: &Bench, cluster: &Sandbox, place: &Place) -> Result<Backup> {
+    let schedule = write_schedule(bench, place)?;
+    let mut command = binary();
+    command.args(["backup", "--now", "--quiet", "-o", "json", "-f"]).arg(schedule).envs(place.env());
+    command.arg("--kubeconfig").arg(cluster.kubeconfig());
+    let ended = run(&mut command, Output::Kept)?;
+    Ok(Backup { usage: ended.usage, summary: serde_json::from_slice(&ended.stdout)? })
+}
+
+/// `restore` of the newest backup by the shipped default plan; what it took, and its own summary.
+pub fn restore(bench: &Bench, place: &Place, target: &Sandbox) -> Result<Backup> {
+    let plan = concat!(env!("CARGO_MANIFEST_DIR"), "/restore-plans/default.yaml");
+    let mut command = binary();
+    command.args(["restore", "--yes", "--quiet", "-o", "json", "-f", plan]).envs(place.env());
+    command.args(["--vault", &place.url()]).arg("--kubeconfig").arg(target.kubeconfig());
+    trust(&mut command, bench);
+    let ended = run(&mut command, Output::Kept)?;
+    Ok(Backup { usage: ended.usage, summary: serde_json::from_slice(&ended.stdout)? })
+}
+
+/// `extract latest` to standard output, which is thrown away: one object, or the whole source.
+pub fn extract(bench: &Bench, place: &Place, schedule: &Path, object: Option<&str>) -> Result<Usage> {
+    let mut command = binary();
+    command.args(["extract", "latest", "--quiet", "--to", "-", "-f"]).arg(schedule).envs(place.env());
+    match object {
+        Some(object) => command.args(["--object", object]),
+        None => command.args(["--source", "platform"]),
+    };
+    trust(&mut command, bench);
+    Ok(run(&mut command, Output::Dropped)?.usage)
+}
+
+fn trust(command: &mut Command, bench: &Bench) {
+    let file = |name: &str| bench.keys.join("on-call").join(name);
+    command.arg("--identity").arg(file("identity.txt")).arg("--signers").arg(file("allowed_signers"));
+}
+
+/// With nothing of the caller's environment.
+fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ckbackup"));
+    command.env_clear();
+    command
+}

@@ -1,0 +1,120 @@
+//! What is measured, how often, and with how much.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+
+/// Of section 7: 31,000 Secrets, and 3,000 other objects with them.
+const SECRETS: usize = 31_000;
+const OTHERS: usize = 3_000;
+const ROUNDS: usize = 5;
+
+/// Something that can be measured by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Figure {
+    Backup,
+    Restore,
+    Extract,
+    Memory,
+    /// HTTP/1.1 against HTTP/2, both raw: of ckbackup it tells nothing, so it is not measured unless it is asked for.
+    Protocols,
+}
+
+const FIGURES: [(&str, Figure); 5] = [
+    ("backup", Figure::Backup),
+    ("restore", Figure::Restore),
+    ("extract", Figure::Extract),
+    ("memory", Figure::Memory),
+    ("protocols", Figure::Protocols),
+];
+
+/// How much is in the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Scale {
+    pub secrets: usize,
+    /// Random bytes in each Secret.
+    pub secret_bytes: usize,
+    /// Objects of other kinds.
+    pub others: usize,
+}
+
+impl Scale {
+    /// The same, several times.
+    pub fn times(self, factor: usize) -> Scale {
+        Scale { secrets: self.secrets * factor, others: self.others * factor, ..self }
+    }
+
+    /// The same number of Secrets, each larger.
+    pub fn with_secret_bytes(self, secret_bytes: usize) -> Scale {
+        Scale { secret_bytes, ..self }
+    }
+
+    pub fn objects(self) -> usize {
+        self.secrets + self.others
+    }
+}
+
+/// The settings of a run.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub figures: Vec<Figure>,
+    pub rounds: usize,
+    pub scale: Scale,
+    /// The folder with etcd and kube-apiserver.
+    pub assets: PathBuf,
+    pub versitygw: PathBuf,
+    /// Under which folder vaults and the servers' data are put.
+    pub dir: PathBuf,
+}
+
+impl Settings {
+    /// From arguments and environment.
+    pub fn read() -> Result<Settings> {
+        // Cargo adds --bench to what it was given.
+        let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+        let secrets = number("CKBACKUP_BENCH_SECRETS", SECRETS)?;
+        let others = (secrets * OTHERS / SECRETS).max(1);
+        let target = || concat!(env!("CARGO_MANIFEST_DIR"), "/target/bench").into();
+        Ok(Settings {
+            figures: figures(&words)?,
+            rounds: number("CKBACKUP_BENCH_ROUNDS", ROUNDS)?,
+            scale: Scale { secrets, secret_bytes: 1024, others },
+            assets: file("KUBEBUILDER_ASSETS")?,
+            versitygw: file("CKBACKUP_TEST_VERSITYGW")?,
+            dir: std::env::var_os("CKBACKUP_BENCH_DIR").map_or_else(target, PathBuf::from),
+        })
+    }
+}
+
+fn figures(words: &[String]) -> Result<Vec<Figure>> {
+    if words.is_empty() {
+        return Ok(vec![Figure::Backup, Figure::Restore, Figure::Extract, Figure::Memory]);
+    }
+    words.iter().map(|word| word.parse()).collect()
+}
+
+impl FromStr for Figure {
+    type Err = anyhow::Error;
+
+    fn from_str(word: &str) -> Result<Figure> {
+        match FIGURES.iter().find(|(name, _)| *name == word) {
+            Some((_, figure)) => Ok(*figure),
+            None => bail!("{word} is not measured; there are {}", FIGURES.map(|(name, _)| name).join(", ")),
+        }
+    }
+}
+
+fn number(name: &str, default: usize) -> Result<usize> {
+    let Ok(text) = std::env::var(name) else { return Ok(default) };
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => bail!("{name} is {text}, which is not a number above 0"),
+    }
+}
+
+fn file(name: &str) -> Result<PathBuf> {
+    std::env::var_os(name).map(PathBuf::from).with_context(|| format!("{name} is not set; run it as: make bench"))
+}

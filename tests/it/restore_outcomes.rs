@@ -1,0 +1,79 @@
+//! What becomes of single objects: created, unchanged, skipped, overwritten, refused.
+
+use serde_json::json;
+
+use crate::harness::Action;
+use crate::harness::control_plane::shared;
+use crate::restore_fixture::*;
+
+const EVERYTHING: &str = "[{name: all, apply: {}}]";
+
+#[tokio::test]
+async fn a_second_run_finds_all_unchanged_and_writes_nothing() {
+    let (rig, namespace) = (Rig::new().await, shared().namespace("again").await);
+    fill(&namespace, 5).await;
+    rig.back_up(&shared().kubeconfig, &only(&namespace)).await;
+    empty(&namespace).await;
+    let plan = rig.plan("[{name: maps, apply: {kinds: [ConfigMap]}}]");
+
+    let first = rig.restore(&plan, &shared().kubeconfig).run().await.expect_success();
+    assert_eq!(items(&summary(&first)), [5, 0, 0, 0, 0], "{first}");
+    let before = versions(&config_maps(&namespace)).await;
+    let (proxy, kubeconfig) = rig.in_front_of_shared(|_| Action::Forward);
+    let second = rig.restore(&plan, &kubeconfig).run().await.expect_success();
+
+    assert_eq!(items(&summary(&second)), [0, 0, 5, 0, 0], "{second}");
+    assert_eq!(versions(&config_maps(&namespace)).await, before);
+    assert_eq!(proxy.count("PATCH", "") + proxy.count("PUT", "") + proxy.count("DELETE", ""), 0);
+    rig.diff(&shared().kubeconfig).run().await.expect_success();
+}
+
+/// Restores over an object that somebody changed since, and one that the backup does not know.
+async fn restore_over_a_change(policy: &str, code: i32) -> (serde_json::Value, serde_json::Value) {
+    let (rig, namespace) = (Rig::new().await, shared().namespace("over").await);
+    let (api, maps) = (shared().api(), config_maps(&namespace));
+    fill(&namespace, 2).await;
+    rig.back_up(&shared().kubeconfig, &only(&namespace)).await;
+    api.patch(&format!("{maps}/item-00"), &json!({"data": {"key": "changed", "added": "since"}})).await;
+    api.create(&maps, &config_map("extra")).await;
+
+    let restore = rig.restore(&rig.plan(EVERYTHING), &shared().kubeconfig).args(["--conflict", policy]);
+    let finished = restore.run().await.expect(code);
+
+    assert_eq!(api.list(&maps).await.len(), 3, "nothing is deleted");
+    assert_eq!(api.get(&format!("{maps}/extra")).await["data"]["key"], "saved");
+    (summary(&finished), api.get(&format!("{maps}/item-00")).await)
+}
+
+#[tokio::test]
+async fn an_object_that_differs_is_skipped_and_it_is_said_where() {
+    let (summary, object) = restore_over_a_change("skip", 0).await;
+    assert_eq!(items(&summary), [0, 0, 2, 1, 0], "{summary:#}");
+    assert_eq!(object["data"], json!({"key": "changed", "added": "since"}));
+    assert_eq!(step(&summary, "all")["skipped"], json!({"exists": 1}));
+    let told = summary["steps"][0]["differing"].to_string();
+    assert!(told.contains("item-00") && told.contains(".data.added") && told.contains(".data.key"), "{summary:#}");
+}
+
+#[tokio::test]
+async fn an_object_that_differs_is_overwritten_by_server_side_apply() {
+    let (summary, object) = restore_over_a_change("overwrite", 0).await;
+    assert_eq!(items(&summary), [0, 1, 2, 0, 0], "{summary:#}");
+    assert_eq!(object["data"]["key"], "saved");
+    let managers = object["metadata"]["managedFields"].as_array().unwrap();
+    let ours = managers.iter().find(|m| m["operation"] == "Apply").unwrap();
+    assert_eq!(ours["manager"], "ckbackup");
+    assert!(ours["fieldsV1"]["f:data"]["f:key"].is_object(), "{ours}");
+}
+
+#[tokio::test]
+async fn an_object_that_differs_can_count_as_failed() {
+    let (summary, object) = restore_over_a_change("fail", 3).await;
+    assert_eq!(items(&summary), [0, 0, 2, 0, 1], "{summary:#}");
+    assert_eq!(summary["status"], "incomplete");
+    assert_eq!(object["data"]["key"], "changed");
+    let failure = &summary["failures"][0];
+    assert_eq!((failure["step"].as_str(), summary["failures"].as_array().unwrap().len()), (Some("all"), 1));
+    assert!(failure["object"].as_str().unwrap().ends_with("/item-00"), "{failure}");
+    assert!(failure["why"].as_str().unwrap().contains(".data.key"), "{failure}");
+}
