@@ -1,4 +1,39 @@
-//! ckbackup.
+//! ckbackup backs up a Compliant Kubernetes platform, encrypts it for people who are not in the cluster, and brings it
+//! back in order.
+//!
+//! # Layers
+//!
+//! ```text
+//! cli                             one file for each verb; the only one that prints, reads the environment or exits
+//!  └ drill                        a scratch control plane; what came back, compared
+//!     └ backup   restore          one run; one plan
+//!        └ reader                 a committed backup: trust, index, members, verification
+//!           └ sources ─ cluster   what is backed up; the only door to the Kubernetes API
+//!             archive   vault     tar, zstd, age; object storage, manifest, signature
+//!              └ config           schedules and plans, checked
+//!                member  object_path  inventory  progress  clock  error
+//! ```
+//!
+//! A module uses what stands below it. Modules of one layer do not use each other, except that `sources` uses
+//! `cluster`. A test holds this.
+//!
+//! # How data flows
+//!
+//! Backup: [`sources`] hand batches of [`member`]s to [`archive`], which packs them into Zstandard frames on worker
+//! threads, seals them, and hands the bytes to an upload of the [`vault`]. Channels between them are bounded, so memory
+//! does not grow with the cluster. An error aborts the upload. The manifest comes last: without it there is no backup.
+//!
+//! Restore: [`reader`] checks the signature of the manifest, which vouches for the index, which vouches for every member.
+//! [`restore`] compiles a plan against them, and runs its steps as a graph.
+//!
+//! # Words
+//!
+//! A *schedule* says which *sources* are saved, when, and for whom. One attempt is a *run*; what it commits is a
+//! *backup*: a *manifest* and the *segments* that it names, in a *vault*. A *plan* has *steps*; a *gate* is what must be
+//! true before it goes on; the *clock* runs from the begin of the incident.
+//!
+//! What is stored is specified in `docs/format.md`.
+
 pub mod archive;
 pub mod backup;
 pub mod cli;

@@ -95,8 +95,7 @@ impl Owners {
     /// Takes the objects all of whose owners are known now; with `last`, every one that waits.
     pub fn take_ready(&self, last: bool) -> Vec<Waiting> {
         let mut waiting = self.waiting.lock().unwrap_or_else(|e| e.into_inner());
-        let (ready, rest): (Vec<_>, Vec<_>) =
-            waiting.drain(..).partition(|w| last || !self.any_to_come(&w.references));
+        let (ready, rest): (Vec<_>, Vec<_>) = waiting.drain(..).partition(|w| last || !self.any_to_come(&w.references));
         *waiting = rest;
         ready
     }

@@ -97,21 +97,13 @@ pub const RULES: &[Rule] = &[
         what: "cluster IPs are the new cluster's to give; headless services stay headless",
         apply: cluster_ips,
     },
-    Rule {
-        name: "node-ports",
-        what: "node ports are given anew unless the plan preserves them",
-        apply: node_ports,
-    },
+    Rule { name: "node-ports", what: "node ports are given anew unless the plan preserves them", apply: node_ports },
     Rule {
         name: "volume-bindings",
         what: "volumes and claims find each other by name; uids and marks of the old binding would leave claims lost",
         apply: volume_bindings,
     },
-    Rule {
-        name: "job-selectors",
-        what: "a job's selector and labels carry its old uid",
-        apply: job_selectors,
-    },
+    Rule { name: "job-selectors", what: "a job's selector and labels carry its old uid", apply: job_selectors },
     Rule {
         name: "namespace-finalizers",
         what: "the server sets a namespace's finalizers",
@@ -122,11 +114,7 @@ pub const RULES: &[Rule] = &[
         what: "a pod is placed anew by its priority class, and its ephemeral containers are gone",
         apply: pod_placement,
     },
-    Rule {
-        name: "status",
-        what: "status is written by controllers, where it is a subresource",
-        apply: status,
-    },
+    Rule { name: "status", what: "status is written by controllers, where it is a subresource", apply: status },
 ];
 
 /// Applies every rule; the name of the rule and its reason where the object is not to be written.

@@ -2,6 +2,7 @@
 
 mod age_interop;
 mod harness;
+mod rules;
 mod vault_contract;
 mod vault_stage;
 mod vault_stock_tools;

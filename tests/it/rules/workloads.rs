@@ -1,0 +1,146 @@
+//! Jobs and pods.
+
+use serde_json::{Value, json};
+
+use super::place::*;
+
+fn job(name: &str, spec: Value) -> Value {
+    let mut template = template();
+    template["spec"]["restartPolicy"] = "OnFailure".into();
+    let mut job = object("batch/v1", "Job", name, json!({"spec": {"template": template}}));
+    job["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+    job
+}
+
+pub async fn a_job_gets_a_selector_of_its_own() {
+    let place = Place::new().await;
+    let spec = json!({"suspend": true, "backoffLimit": 2, "ttlSecondsAfterFinished": 100, "completionMode": "Indexed",
+        "completions": 3, "parallelism": 2});
+    let saved = place.save_here("jobs.batch", job("migrate", spec)).await;
+    let (status, why) = place.post_as_saved("jobs.batch", &saved).await;
+    assert!(status == 422 && why.contains("selector"), "{status} {why}");
+
+    let but = [
+        ".metadata.labels.batch.kubernetes.io/controller-uid",
+        ".metadata.labels.controller-uid",
+        ".spec.selector.matchLabels.batch.kubernetes.io/controller-uid",
+        ".spec.template.metadata.labels.batch.kubernetes.io/controller-uid",
+        ".spec.template.metadata.labels.controller-uid",
+    ];
+    let restored = comes_back(&place, &Surroundings::default(), "jobs.batch", &saved, &but).await;
+    let selected = &restored["spec"]["selector"]["matchLabels"]["batch.kubernetes.io/controller-uid"];
+    assert_eq!(selected, uid(&restored));
+
+    // Without labels of its own in the template, only the server's are there.
+    let mut bare = job("bare", json!({}));
+    bare["spec"]["template"].as_object_mut().unwrap().remove("metadata");
+    let saved = place.save_here("jobs.batch", bare).await;
+    comes_back(&place, &Surroundings::default(), "jobs.batch", &saved, &but[2..]).await;
+}
+
+pub async fn a_job_with_a_manual_selector_keeps_it() {
+    let place = Place::new().await;
+    let spec = json!({"manualSelector": true, "selector": {"matchLabels": {"app": "x"}}});
+    let mut manual = job("manual", spec);
+    manual["spec"]["template"]["metadata"]["labels"]["controller-uid"] = "mine".into();
+    let saved = place.save_here("jobs.batch", manual).await;
+    comes_back(&place, &Surroundings::default(), "jobs.batch", &saved, &[]).await;
+}
+
+pub async fn labels_with_a_jobs_name_stay() {
+    let place = Place::new().await;
+    let mut labelled = job("named", json!({}));
+    labelled["metadata"]["labels"] = json!({"job-name": "what the team calls it".replace(' ', "-")});
+    let saved = place.save_here("jobs.batch", labelled).await;
+    let restored = Surroundings::default().fit("jobs.batch", &saved).unwrap();
+    let restored = place.restore("jobs.batch", &restored).await;
+    assert_eq!(restored["metadata"]["labels"]["job-name"], "what-the-team-calls-it");
+}
+
+pub async fn a_pod_is_placed_anew() {
+    let place = Place::new().await;
+    let mut pod = object("v1", "Pod", "alone", json!({"spec": pod_spec()}));
+    pod["spec"]["nodeName"] = "node-of-the-lost-cluster".into();
+    let saved = place.save_here("pods", pod).await;
+    let debug = json!({"spec": {"ephemeralContainers": [{"name": "debug", "image": "busybox", "targetContainerName": "main"}]}});
+    let path = format!("{}/ephemeralcontainers", place.path("pods", &saved));
+    let content = ("application/strategic-merge-patch+json", serde_json::to_vec(&debug).unwrap());
+    assert_eq!(place.api.send(reqwest::Method::PATCH, &path, Some(content)).await.0, 200);
+    let running = json!({"status": {"phase": "Running", "podIP": "10.244.0.7", "podIPs": [{"ip": "10.244.0.7"}]}});
+    let saved = place.change("pods", &saved, "/status", running).await;
+    let (status, why) = place.post_as_saved("pods", &saved).await;
+    assert!(status == 422 && why.contains("ephemeralContainers"), "{status} {why}");
+
+    let but = [".spec.ephemeralContainers", ".spec.nodeName", ".status.phase", ".status.podIP", ".status.podIPs"];
+    comes_back(&place, &Surroundings::default(), "pods", &saved, &but).await;
+}
+
+pub async fn a_pod_gets_the_priority_that_its_class_has_now() {
+    let place = Place::new().await;
+    let name = place.unique("class");
+    let class = |value: i64, policy: &str| {
+        let rest = json!({"value": value, "preemptionPolicy": policy});
+        object("scheduling.k8s.io/v1", "PriorityClass", &name, rest)
+    };
+    let classes = "priorityclasses.scheduling.k8s.io";
+    let before = place.save(classes, class(1000, "Never")).await;
+    let mut pod = object("v1", "Pod", "urgent", json!({"spec": pod_spec()}));
+    pod["spec"]["priorityClassName"] = name.as_str().into();
+    let of_class = |value: i64| {
+        let (place, pod) = (&place, &pod);
+        async move {
+            // The API server knows of classes from a watch, and so a little late.
+            crate::harness::eventually("the class counts", async || {
+                let (status, _) = place
+                    .post("pods", &{
+                        let mut pod = pod.clone();
+                        pod["metadata"] = json!({"generateName": "probe-", "namespace": place.here});
+                        pod["spec"]["priority"] = value.into();
+                        pod
+                    })
+                    .await;
+                status == 201
+            })
+            .await;
+        }
+    };
+    of_class(1000).await;
+    let saved = place.save_here("pods", pod.clone()).await;
+    assert_eq!(saved["spec"]["priority"], 1000);
+    place.delete(classes, &before).await;
+    place.save(classes, class(2000, "PreemptLowerPriority")).await;
+    of_class(2000).await;
+
+    let (status, why) = place.post_as_saved("pods", &saved).await;
+    assert!(status == 403 && why.contains("priority"), "{status} {why}");
+    let but = [".spec.preemptionPolicy", ".spec.priority"];
+    let restored = comes_back(&place, &Surroundings::default(), "pods", &saved, &but).await;
+    assert_eq!(restored["spec"]["priority"], 2000);
+}
+
+/// As the service account plugin and the pod's owner left it.
+pub async fn a_pod_keeps_its_volumes_tokens_and_tolerations() {
+    let place = Place::new().await;
+    let token = json!({"name": "kube-api-access-x7k2p", "projected": {"defaultMode": 420, "sources": [
+        {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]}},
+    ]}});
+    let mount = json!({"name": "kube-api-access-x7k2p", "readOnly": true,
+        "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"});
+    let container = json!({
+        "name": "main", "image": "registry.example.com/app@sha256:0", "volumeMounts": [mount],
+        "resources": {"limits": {"cpu": "1500m", "memory": "1Gi"}, "requests": {"cpu": "1"}},
+        "env": [{"name": "EMPTY", "value": ""}, {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+    });
+    let spec = json!({
+        "serviceAccountName": "robot", "containers": [container], "volumes": [token, {"name": "e", "emptyDir": {}}],
+        "initContainers": [{"name": "sidecar", "image": "x", "restartPolicy": "Always"}],
+        "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
+        "schedulingGates": [{"name": "example.com/wait"}], "hostname": "alone", "terminationGracePeriodSeconds": 0,
+        "securityContext": {"runAsUser": 2147483647, "fsGroup": 0},
+    });
+    let saved = place.save_here("pods", object("v1", "Pod", "alone", json!({"spec": spec}))).await;
+    let restored = comes_back(&place, &Surroundings::default(), "pods", &saved, &[]).await;
+    assert_eq!(restored["spec"], saved["spec"]);
+}
