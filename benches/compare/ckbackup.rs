@@ -43,7 +43,10 @@ impl Place {
     fn env(&self) -> Vec<(&'static str, String)> {
         match self {
             Place::Folder(_) => Vec::new(),
-            Place::S3(s3) => s3.credentials(),
+            Place::S3(s3) => {
+                let (id, secret) = s3.key();
+                vec![("AWS_ACCESS_KEY_ID", id.into()), ("AWS_SECRET_ACCESS_KEY", secret.into())]
+            }
         }
     }
 }

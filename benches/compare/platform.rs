@@ -93,19 +93,25 @@ const OTHERS: [Template; 10] = [
         let pod = json!({"containers": containers(), "restartPolicy": "Never"});
         json!({"spec": {"schedule": "0 3 * * *", "jobTemplate": {"spec": {"template": {"spec": pod}}}}})
     }),
-    ("/apis/rbac.authorization.k8s.io/v1", "roles", |_| {
-        json!({"rules": [{"apiGroups": [""], "resources": ["configmaps", "secrets"], "verbs": ["get", "list"]}]})
-    }),
+    (
+        "/apis/rbac.authorization.k8s.io/v1",
+        "roles",
+        |_| json!({"rules": [{"apiGroups": [""], "resources": ["configmaps", "secrets"], "verbs": ["get", "list"]}]}),
+    ),
     ("/apis/rbac.authorization.k8s.io/v1", "rolebindings", |name| {
         let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name});
         json!({"roleRef": role, "subjects": [{"kind": "ServiceAccount", "name": name}]})
     }),
-    ("/apis/networking.k8s.io/v1", "networkpolicies", |name| {
-        json!({"spec": {"podSelector": {"matchLabels": {"app": name}}, "policyTypes": ["Ingress"]}})
-    }),
-    ("/apis/policy/v1", "poddisruptionbudgets", |name| {
-        json!({"spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": name}}}})
-    }),
+    (
+        "/apis/networking.k8s.io/v1",
+        "networkpolicies",
+        |name| json!({"spec": {"podSelector": {"matchLabels": {"app": name}}, "policyTypes": ["Ingress"]}}),
+    ),
+    (
+        "/apis/policy/v1",
+        "poddisruptionbudgets",
+        |name| json!({"spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": name}}}}),
+    ),
 ];
 
 fn other(number: usize) -> Object {

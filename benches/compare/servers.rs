@@ -19,6 +19,9 @@ const FILLING: usize = 64;
 /// How long the S3 server may take until it listens; it takes a tenth of a second.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+const ACCESS_KEY: &str = "bench";
+const SECRET_KEY: &str = "bench-secret";
+
 /// An empty control plane.
 pub async fn empty_cluster(bench: &Bench) -> Result<Sandbox> {
     let folder = bench.new_folder("cluster");
@@ -58,8 +61,10 @@ impl S3 {
         let data = folder.join("data").display().to_string();
         let mut server = Leashed::spawn(&Program {
             path: bench.settings.versitygw.clone(),
-            args: [&format!("--port={address}"), "--region=us-east-1", "--quiet", "posix", &data].map(String::from).into(),
-            env: vec![("ROOT_ACCESS_KEY".into(), "bench".into()), ("ROOT_SECRET_KEY".into(), "bench-secret".into())],
+            args: [&format!("--port={address}"), "--region=us-east-1", "--quiet", "posix", &data]
+                .map(String::from)
+                .into(),
+            env: vec![("ROOT_ACCESS_KEY".into(), ACCESS_KEY.into()), ("ROOT_SECRET_KEY".into(), SECRET_KEY.into())],
             log: folder.join("versitygw.log"),
         })?;
         let deadline = Instant::now() + PATIENCE;
@@ -83,7 +88,8 @@ impl S3 {
         "us-east-1"
     }
 
-    pub fn credentials(&self) -> Vec<(&'static str, String)> {
-        vec![("AWS_ACCESS_KEY_ID", "bench".into()), ("AWS_SECRET_ACCESS_KEY", "bench-secret".into())]
+    /// The id of an access key, and its secret.
+    pub fn key(&self) -> (&'static str, &'static str) {
+        (ACCESS_KEY, SECRET_KEY)
     }
 }

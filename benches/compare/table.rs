@@ -54,9 +54,9 @@ impl Row {
 
     fn cells(&self) -> [String; 6] {
         let side = |numbers: &[f64]| spread(numbers).map_or("–".into(), |s| amount(s.median, self.unit));
-        let ratio = self.ratio().map_or("–".into(), |r| {
-            format!("{} ({}–{})", factor(r.median), factor(r.min), factor(r.max))
-        });
+        let ratio = self
+            .ratio()
+            .map_or("–".into(), |r| format!("{} ({}–{})", factor(r.median), factor(r.min), factor(r.max)));
         let reach = match self.reach {
             Reach::RatioAtMost(limit) => format!("≤ {}", factor(limit)),
             Reach::RatioAtLeast(limit) => format!("≥ {}", factor(limit)),

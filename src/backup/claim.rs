@@ -53,6 +53,10 @@ async fn try_claim(
     let bytes = members.iter().map(Member::size).sum();
     let begin = std::time::Instant::now();
     let (object, frames, record) = pack(run, started, members).await?;
+    // Whatever stands there, from a run that was cut off or from somebody else, must neither mix with this run nor be lost.
+    if !run.vault.list(&folder.key()).await?.is_empty() {
+        return Ok(None);
+    }
     let created = run.vault.create(&folder.of(&record.key), object).await?;
     let Created::Yes(stored) = created else { return Ok(None) };
     let record = SegmentRecord { version: stored.version, ..record };

@@ -67,8 +67,8 @@ pub struct Cli {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Output")]
 pub struct Options {
-    /// How results are printed
-    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORM")]
+    /// How results are printed: table, wide, json, yaml or name
+    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORM", hide_possible_values = true)]
     output: Output,
     /// No progress; results, warnings and errors only
     #[arg(short, long, global = true)]

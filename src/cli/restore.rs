@@ -1,6 +1,8 @@
 //! `ckbackup restore`: a plan brings a backup back into a cluster.
 
+use std::fs::DirBuilder;
 use std::io::{IsTerminal, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +15,7 @@ use super::shared::{ClusterArgs, IdentityArgs, PlaceArgs, TrustArgs};
 use super::table::Table;
 use super::words::{count, counted, span};
 use super::{DONE, Global, Outcome, Output, screen};
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
 use crate::cluster::Cluster;
 use crate::config::{self, Action, CONFIGURATION_SOURCE, Conflict, Manual, RestorePlan, parse_duration};
 use crate::error::{Context, Error, Kind, Result};
@@ -31,7 +33,7 @@ Examples:
 
 A restore that was cut off goes on with the same command: what is there already counts as unchanged.";
 
-/// How many failures are printed; JSON has them all.
+/// How many failures, and objects that were left as they are, are printed; JSON has them all.
 const FAILURES_SHOWN: usize = 20;
 
 /// Restore a backup into a cluster, by a plan
@@ -91,15 +93,16 @@ pub async fn run(args: &RestoreArgs, global: &Global) -> Outcome {
         let (vault, of) = args.place.open(args.schedule.as_deref(), global).await?;
         let chosen = choose(&vault, &of, &args.backup, signers.as_ref(), global).await?;
         let backup = OpenBackup::open(&vault, chosen, identities).await?;
-        let plan = match file_plan {
-            Some(plan) => plan,
+        let (plan, unpacked) = match file_plan {
+            Some(plan) => (plan, None),
             None => stored_plan(&backup, args.plan.as_deref().unwrap_or_default()).await?,
         };
         refuse_questions(&plan, args)?;
         cluster.version().await?;
-        Ok::<_, Error>((backup, plan))
+        Ok::<_, Error>((backup, plan, unpacked))
     };
-    let (backup, plan) = tokio::select! {
+    // The plan's runbooks are shown when their step comes, so they stay until the end.
+    let (backup, plan, _unpacked) = tokio::select! {
         biased;
         () = global.cancel.cancelled() => return Err(Error::new(Kind::Interrupted, "interrupted; nothing was written")),
         prepared = prepare => prepared?,
@@ -168,6 +171,7 @@ fn human(summary: &RestoreSummary, _: Output) -> String {
     }
     text.push_str(&table.to_string());
     text.push_str(&skipped(summary));
+    text.push_str(&standing(summary));
     text.push_str(&failures(summary));
     let items = summary.items();
     let what = match summary.status {
@@ -209,6 +213,22 @@ fn skipped(summary: &RestoreSummary) -> String {
     text
 }
 
+/// Objects that differ from the backup and stay so: whoever restores must know them.
+fn standing(summary: &RestoreSummary) -> String {
+    let all: Vec<_> = summary.steps.iter().flat_map(|s| &s.standing).collect();
+    let mut text = String::new();
+    if !all.is_empty() {
+        text.push_str("\nleft as they are (--conflict overwrite would change them):\n");
+    }
+    for object in all.iter().take(FAILURES_SHOWN) {
+        text.push_str(&format!("  {}: {}\n", object.object, object.why));
+    }
+    if all.len() > FAILURES_SHOWN {
+        text.push_str(&format!("  and {} more; -o json has them all\n", count((all.len() - FAILURES_SHOWN) as u64)));
+    }
+    text
+}
+
 fn failures(summary: &RestoreSummary) -> String {
     let mut text = String::new();
     if !summary.failures.is_empty() {
@@ -243,25 +263,40 @@ fn parse_start(text: &str, now: Timestamp) -> Result<Timestamp> {
 fn refuse_questions(plan: &RestorePlan, args: &RestoreArgs) -> Result<()> {
     let manual = plan.steps.iter().find(|s| matches!(s.action, Action::Manual(_)));
     match manual {
-        Some(step) if !args.yes && !args.dry_run && !std::io::stdin().is_terminal() => {
-            Err(Error::usage(format!("step {} of plan {} needs a person, and there is no terminal", step.name, plan.name))
-                .hint("run it in a terminal, or pass --yes and do the manual steps afterwards"))
-        }
+        Some(step) if !args.yes && !args.dry_run && !std::io::stdin().is_terminal() => Err(Error::usage(format!(
+            "step {} of plan {} needs a person, and there is no terminal",
+            step.name, plan.name
+        ))
+        .hint("run it in a terminal, or pass --yes and do the manual steps afterwards")),
         _ => Ok(()),
     }
 }
 
-/// A plan out of the backup, with the runbooks that stand beside it there.
-async fn stored_plan(backup: &OpenBackup, name: &str) -> Result<RestorePlan> {
-    let folder = std::env::temp_dir().join(format!("ckbackup-plans-{}", std::process::id()));
-    let unpacked = unpack_configuration(backup, &folder).await;
-    let plan = match unpacked {
-        Ok(plans) => find_plan(&plans, name),
-        Err(e) => Err(e),
-    };
-    // Only copies: a folder that stays behind does no harm.
-    let _ = std::fs::remove_dir_all(&folder);
-    plan
+/// A folder for files out of a backup. It goes with this value.
+struct Unpacked(PathBuf);
+
+impl Unpacked {
+    /// For this user only, and new: nobody else may lay a plan into it.
+    fn new() -> Result<Unpacked> {
+        let stamp = SystemClock.now().as_nanosecond();
+        let folder = std::env::temp_dir().join(format!("ckbackup-plans-{}-{stamp}", std::process::id()));
+        DirBuilder::new().mode(0o700).create(&folder).context(|| format!("make {}", folder.display()))?;
+        Ok(Unpacked(folder))
+    }
+}
+
+impl Drop for Unpacked {
+    fn drop(&mut self) {
+        // Only copies: a folder that stays behind does no harm.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A plan out of the backup, and the folder with the runbooks that stand beside it there.
+async fn stored_plan(backup: &OpenBackup, name: &str) -> Result<(RestorePlan, Option<Unpacked>)> {
+    let folder = Unpacked::new()?;
+    let plans = unpack_configuration(backup, &folder.0).await?;
+    Ok((find_plan(&plans, name)?, Some(folder)))
 }
 
 async fn unpack_configuration(backup: &OpenBackup, folder: &Path) -> Result<Vec<PathBuf>> {

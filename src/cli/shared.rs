@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use age::cli_common::UiCallbacks;
 use clap::Args;
+use url::Url;
 
 use super::Global;
 use crate::archive::age::Identities;
@@ -73,17 +74,26 @@ impl PlaceArgs {
             (None, Some(schedule), _) => schedule.vault.clone(),
             (None, None, Some(text)) => parse_location(&text).map_err(|e| e.within("use CKBACKUP_VAULT"))?,
             (None, None, None) => {
-                return Err(Error::usage("no vault is named")
-                    .hint("give --vault URL, or -f SCHEDULE, or set CKBACKUP_VAULT"));
+                return Err(
+                    Error::usage("no vault is named").hint("give --vault URL, or -f SCHEDULE, or set CKBACKUP_VAULT")
+                );
             }
         };
         location.allow_http |= self.allow_http;
         location.region = self.region.clone().or(location.region);
         if let Some(text) = &self.endpoint {
-            location.endpoint = Some(config::parse_endpoint(text, location.allow_http)?);
+            location.endpoint = Some(endpoint(text, location.allow_http)?);
         }
         Ok(location)
     }
+}
+
+fn endpoint(text: &str, allow_http: bool) -> Result<Url> {
+    if text.starts_with("http://") && !allow_http {
+        return Err(Error::usage(format!("{text} speaks without TLS"))
+            .hint("write https://, or give --allow-http where the network itself is trusted"));
+    }
+    config::parse_endpoint(text, allow_http)
 }
 
 /// A URL, or a folder's path.

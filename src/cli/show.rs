@@ -86,7 +86,10 @@ fn head(report: &Report<'_>, now: Timestamp) -> String {
         ("Cluster uid", m.cluster_uid.clone().unwrap_or("not known".into())),
         ("Kubernetes", m.server_version.clone().unwrap_or("not known".into())),
         ("Schedule", m.schedule.clone()),
-        ("Taken", format!("{} ({} ago), in {took}, by ckbackup {}", m.started, words::age(m.started, now), m.tool_version)),
+        (
+            "Taken",
+            format!("{} ({} ago), in {took}, by ckbackup {}", m.started, words::age(m.started, now), m.tool_version),
+        ),
         ("Previous", previous),
     ];
     if let Some(window) = &m.window {

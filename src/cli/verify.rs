@@ -15,7 +15,7 @@ use crate::archive::age::Identities;
 use crate::error::{Error, Kind, Result};
 use crate::reader::{self, Committed, Listing, Verified};
 use crate::vault::Vault;
-use crate::vault::layout::{BackupFolder, MANIFEST, SIGNATURE};
+use crate::vault::layout::{BackupFolder, INDEX, MANIFEST, SIGNATURE};
 use crate::vault::signature::Signers;
 
 const EXAMPLES: &str = "\
@@ -79,6 +79,8 @@ struct FindingReport {
     problem: String,
     #[serde(skip)]
     kind: Kind,
+    #[serde(skip)]
+    hint: Option<String>,
 }
 
 /// With what backups are verified.
@@ -168,15 +170,16 @@ impl Verifier<'_> {
         };
         let mut report = describe(&self.verify(backup, None).await?);
         report.verified = false;
-        report.findings.push(finding(folder.key(), e));
+        report.findings.push(finding(folder.of(INDEX), e));
         Ok(report)
     }
 }
 
 fn finding(object: String, e: &Error) -> FindingReport {
     let said = e.one_line();
-    let problem = said.strip_prefix(&format!("{object}: ")).unwrap_or(&said).to_string();
-    FindingReport { object, problem, kind: e.kind() }
+    let rest = said.strip_prefix(&object).map(|rest| rest.trim_start_matches(':').trim_start());
+    let problem = rest.unwrap_or(&said).to_string();
+    FindingReport { object, problem, kind: e.kind(), hint: e.hint_text().map(String::from) }
 }
 
 fn broken(folder: &BackupFolder, e: &Error) -> BackupReport {
@@ -229,10 +232,8 @@ fn judge(backups: &[BackupReport], signers: bool) -> Option<Error> {
         1 => String::new(),
         n => format!(" (and {})", words::counted(n as u64 - 1, "more finding")),
     };
-    let hint = match kind {
-        Kind::NoIdentity => "give the identity that belongs to one of its recipients; `ckbackup show` names them",
-        _ => "do not restore from it; keep the vault as it is, and find out who changed it",
-    };
+    let known = first.hint.as_deref();
+    let hint = known.unwrap_or("do not restore from it; keep the vault as it is, and find out who changed it");
     Some(Error::new(kind, text + &more).hint(hint))
 }
 

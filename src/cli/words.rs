@@ -77,8 +77,14 @@ mod tests {
 
     #[test]
     fn sizes_are_in_binary_units() {
-        let cases =
-            [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1_468_006, "1.4 MiB"), ((1 << 20) - 1, "1.0 MiB"), (5 << 30, "5.0 GiB")];
+        let cases = [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1_468_006, "1.4 MiB"),
+            ((1 << 20) - 1, "1.0 MiB"),
+            (5 << 30, "5.0 GiB"),
+        ];
         for (bytes, text) in cases {
             assert_eq!(size(bytes), text);
         }
@@ -93,7 +99,8 @@ mod tests {
 
     #[test]
     fn spans_are_as_long_as_they_need_to_be() {
-        let cases = [(0.42, "0.4s"), (9.99, "10.0s"), (12.0, "12s"), (200.0, "3m20s"), (7500.0, "2h5m"), (7200.0, "2h")];
+        let cases =
+            [(0.42, "0.4s"), (9.99, "10.0s"), (12.0, "12s"), (200.0, "3m20s"), (7500.0, "2h5m"), (7200.0, "2h")];
         for (seconds, text) in cases {
             assert_eq!(span(seconds), text);
         }

@@ -38,6 +38,8 @@ pub enum Cause {
     Transport(String),
     /// No answer in time.
     TimedOut(Duration),
+    /// The answer is longer than this many bytes, which is all that the caller has room for.
+    TooLong(usize),
 }
 
 impl ApiError {
@@ -57,6 +59,10 @@ impl ApiError {
 
     pub(super) fn transport(call: &Call<'_>, message: String) -> Self {
         ApiError::new(call, Cause::Transport(message))
+    }
+
+    pub(super) fn too_long(call: &Call<'_>, most: usize) -> Self {
+        ApiError::new(call, Cause::TooLong(most))
     }
 
     pub(super) fn timed_out(call: &Call<'_>) -> Self {
@@ -90,6 +96,7 @@ impl ApiError {
             Cause::Status { message, code, .. } if message.is_empty() => format!("HTTP {code}"),
             Cause::Status { message, .. } => message.clone(),
             Cause::Transport(message) => message.clone(),
+            Cause::TooLong(most) => format!("the answer is longer than {most} bytes"),
             Cause::TimedOut(after) => format!("no answer within {}", crate::config::format_duration(*after)),
         }
     }
@@ -99,7 +106,7 @@ impl ApiError {
         match &self.cause {
             Cause::Status { code, .. } => matches!(code, 401 | 408 | 429 | 500 | 502 | 503 | 504),
             Cause::Transport(_) => true,
-            Cause::TimedOut(_) => false,
+            Cause::TimedOut(_) | Cause::TooLong(_) => false,
         }
     }
 }

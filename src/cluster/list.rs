@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::discovery::ResourceType;
-use super::{ApiError, Cluster, Retry};
+use super::{ApiError, Cause, Cluster, Retry};
 
 /// How a type is listed.
 #[derive(Debug, Clone)]
@@ -61,6 +61,10 @@ pub struct Page {
 /// The response size that pages are made for: large objects come in smaller pages, so that memory is bounded.
 const PAGE_TARGET: u64 = 4 << 20;
 
+/// The response size at which a page is given up and asked for again with fewer objects: sizes within a list vary, and
+/// the page before says nothing certain about the next. A single object is always taken.
+const PAGE_LIMIT: usize = 3 * PAGE_TARGET as usize;
+
 /// Objects of the first page: not yet knowing how large they are, it asks for few.
 const FIRST_PAGE: u32 = 100;
 
@@ -95,7 +99,11 @@ impl Pages {
             Where::At(token) => Some(token.clone()),
             Where::End => return None,
         };
-        let page = self.fetch(token.as_deref()).await;
+        let mut page = self.fetch(token.as_deref()).await;
+        while self.limit > 1 && page.as_ref().is_err_and(|e| matches!(e.cause, Cause::TooLong(_))) {
+            self.limit = (self.limit / 4).max(1);
+            page = self.fetch(token.as_deref()).await;
+        }
         if let Ok(page) = &page {
             self.state = page.next.clone().map_or(Where::End, Where::At);
             self.limit = next_limit(self.options.page_size, page.bytes, page.items.len() as u64);
@@ -112,11 +120,12 @@ impl Pages {
             query += &form_urlencoded(&[("labelSelector", selector)]);
         }
         let path = format!("{}?{}", self.path, query.trim_start_matches('&'));
-        let body = self.options.retry.run(|| self.cluster.get(&path, None, self.options.timeout)).await?;
+        let most = if self.limit > 1 { PAGE_LIMIT } else { usize::MAX };
+        let body = self.options.retry.run(|| self.cluster.get_at_most(&path, most, self.options.timeout)).await?;
         parse_page(body).map_err(|e| ApiError {
             method: http::Method::GET,
             path: self.path.clone(),
-            cause: super::Cause::Transport(format!("the list cannot be read: {e}")),
+            cause: Cause::Transport(format!("the list cannot be read: {e}")),
         })
     }
 }

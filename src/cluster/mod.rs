@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, header};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::sync::RwLock;
@@ -107,7 +107,12 @@ impl Cluster {
 
     /// One GET, once.
     pub async fn get(&self, path: &str, accept: Option<&str>, timeout: Duration) -> Result<Bytes, ApiError> {
-        self.send(Call { method: Method::GET, path, accept, content: None, timeout }).await
+        self.send(Call { method: Method::GET, path, accept, content: None, timeout, most: usize::MAX }).await
+    }
+
+    /// One GET, once, whose answer is not read beyond `most` bytes: it then fails with [`Cause::TooLong`].
+    async fn get_at_most(&self, path: &str, most: usize, timeout: Duration) -> Result<Bytes, ApiError> {
+        self.send(Call { method: Method::GET, path, accept: None, content: None, timeout, most }).await
     }
 
     /// One request, once; a body that is not JSON's success is an error with the server's own reason.
@@ -140,7 +145,11 @@ impl Cluster {
         let exchange = async {
             let response = client.send(request).await.map_err(|e| ApiError::transport(call, chain(&e)))?;
             let (head, body) = response.into_parts();
-            let body = body.collect().await.map_err(|e| ApiError::transport(call, chain(&e)))?.to_bytes();
+            let body = Limited::new(body, call.most).collect().await.map_err(|e| match e.is::<LengthLimitError>() {
+                true => ApiError::too_long(call, call.most),
+                false => ApiError::transport(call, chain(e.as_ref())),
+            })?;
+            let body = body.to_bytes();
             Ok(Answer { status: head.status, retry_after: retry::retry_after(&head.headers), body })
         };
         match tokio::time::timeout(call.timeout, exchange).await {
@@ -175,6 +184,8 @@ pub(crate) struct Call<'a> {
     /// Content type and body.
     pub content: Option<(&'static str, Bytes)>,
     pub timeout: Duration,
+    /// Bytes of the answer that are read at most.
+    pub most: usize,
 }
 
 fn chain(e: &dyn std::error::Error) -> String {

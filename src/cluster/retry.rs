@@ -101,6 +101,7 @@ mod tests {
             accept: None,
             content: None,
             timeout: Duration::from_secs(1),
+            most: usize::MAX,
         };
         let status = StatusCode::from_u16(code).unwrap();
         ApiError::from_status(&call, status, retry_after.map(Duration::from_secs), b"")

@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use crate::archive::frame;
 use crate::archive::index::FrameRecord;
 use crate::cluster::Cluster;
+use crate::cluster::Retry;
 use crate::cluster::discovery::ResourceType;
 use crate::cluster::list::{Item, ListOptions};
-use crate::cluster::Retry;
 use crate::config::{KubernetesScope, OPT_OUT_LABEL};
 use crate::error::{Context, Error, Result};
 use crate::inventory::TypeRecord;
@@ -133,9 +133,23 @@ pub async fn with_cluster(
             Err(why) => difference.problems.push(format!("{resource}: {why}")),
         }
     }
+    let known: HashSet<_> = kubernetes_types(backup).into_iter().map(|(_, resource, _)| resource).collect();
+    for kind in found.types.iter().filter(|t| !known.contains(&t.name()) && may_be_extra(t, scope)) {
+        common.resource = kind.name();
+        match cluster_side(cluster, kind, scope, &common).await {
+            Ok(other) => compare(Side::new(), other, &mut difference),
+            Err(why) => difference.problems.push(format!("{}: {why}", kind.name())),
+        }
+    }
     progress.end("diff", "");
     difference.sort();
     Ok(difference)
+}
+
+/// Whether objects of a type that the backup does not have would be in one that is taken now.
+fn may_be_extra(kind: &ResourceType, scope: &KubernetesScope) -> bool {
+    let in_reach = kind.namespaced || scope.cluster_scoped || (kind.kind == "Namespace" && kind.group.is_empty());
+    kind.can("list") && in_reach && scope.left_out_because(&kind.plural, &kind.group).is_none()
 }
 
 /// Compares two backups.

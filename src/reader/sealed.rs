@@ -36,8 +36,12 @@ impl SealedObject {
         let mut want = FIRST_READ;
         let (header, payload_at, head) = loop {
             let range = 0..want.min(record.bytes);
-            let head = vault.read_range(&key, record.version.as_deref(), range);
-            let head = head.await.map_err(|e| e.expected(&key))?;
+            let read = vault.read_part(&key, record.version.as_deref(), range);
+            let (head, bytes) = read.await.map_err(|e| e.expected(&key))?;
+            if bytes != record.bytes {
+                let sizes = format!("{key} has {bytes} bytes, the manifest says {}", record.bytes);
+                return Err(Error::integrity(sizes));
+            }
             match Header::parse(&head).map_err(|e| e.within(key.clone()))? {
                 Some((header, length)) => break (header, length as u64, head),
                 None if want >= record.bytes => return Err(Error::integrity(format!("{key} is cut short"))),

@@ -2,19 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::StreamExt;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
+use super::clock::RtoClock;
 use super::compile::{Compiled, SavedType};
 use super::limit::Limiter;
 use super::owners::Waiting;
 use super::rules::{Facts, fit, text};
-use super::summary::{Failure, Items, Outcome};
-use super::target::Target;
+use super::summary::{Failure, Items, Outcome, Standing};
+use super::target::{Target, Unserved};
 use super::write::{Fitted, Lost, Writer, Written};
 use crate::archive::frame;
 use crate::archive::index::{Entry, FrameRecord};
@@ -28,8 +30,11 @@ use crate::reader::OpenBackup;
 /// Frames of about a MiB that are fetched before they are needed.
 const FRAMES_AHEAD: usize = 3;
 
-/// Failures of one step that are kept with their reason; the others are only counted.
-const FAILURES_KEPT: usize = 1000;
+/// Objects of one step that are named with the reason why they failed or were left as they are; others are only counted.
+const NAMED: usize = 1000;
+
+/// The reason for which an object that is there already is skipped.
+pub const EXISTS: &str = "exists";
 
 /// What all steps share.
 pub struct Work {
@@ -47,8 +52,12 @@ pub struct Work {
     pub conflict: Conflict,
     /// Nothing is written.
     pub dry_run: bool,
-    /// Set when the API server is lost: no step goes on.
-    pub lost: AtomicBool,
+    /// The time since the incident began.
+    pub clock: RtoClock,
+    /// Cancelled when the API server is lost: no step goes on.
+    pub lost: CancellationToken,
+    /// What came of each step so far; of one that is cut off, this is what stands.
+    pub tallies: Vec<Arc<Mutex<Tally>>>,
     /// Who is told.
     pub progress: Arc<dyn Progress>,
 }
@@ -60,6 +69,8 @@ pub struct Tally {
     pub items: Items,
     /// Skipped ones by rule.
     pub skipped: BTreeMap<String, u64>,
+    /// Objects that were there, differ, and were left as they are.
+    pub standing: Vec<Standing>,
     /// Failed ones.
     pub failures: Vec<Failure>,
     /// Why the step could not be finished.
@@ -72,8 +83,11 @@ impl Tally {
             Outcome::Created => self.items.created += 1,
             Outcome::Updated => self.items.updated += 1,
             Outcome::Unchanged => self.items.unchanged += 1,
-            Outcome::Skipped { rule, .. } => {
+            Outcome::Skipped { rule, why } => {
                 self.items.skipped += 1;
+                if rule == EXISTS && self.standing.len() < NAMED {
+                    self.standing.push(Standing { object: object.into(), why });
+                }
                 *self.skipped.entry(rule).or_default() += 1;
             }
             Outcome::Failed(why) => {
@@ -84,7 +98,7 @@ impl Tally {
     }
 
     fn fail(&mut self, step: &str, object: &str, why: String) {
-        if self.failures.len() < FAILURES_KEPT {
+        if self.failures.len() < NAMED {
             self.failures.push(Failure { step: step.into(), object: object.into(), why });
         }
     }
@@ -103,16 +117,16 @@ pub async fn apply(work: &Arc<Work>, step: usize) -> Result<Tally> {
     let name = work.plan.steps[step].name.to_string();
     let compiled = &work.compiled.steps[step];
     work.progress.begin(&name, Some(compiled.objects()));
-    let tally = Arc::new(Mutex::new(Tally::default()));
+    let tally = work.tallies[step].clone();
     for wave in compiled.waves.values() {
-        if work.lost.load(Ordering::Acquire) {
+        if work.lost.is_cancelled() {
             break;
         }
         run_wave(work, step, wave, &tally).await?;
         write_owner_references(work, false, &name, &tally).await;
     }
     let tally = std::mem::take(&mut *tally.lock().await);
-    work.progress.end(&name, &outcome_words(&tally.items));
+    work.progress.end(&name, &format!("{} (clock: {})", outcome_words(&tally.items), work.clock.words()));
     Ok(tally)
 }
 
@@ -138,7 +152,7 @@ async fn run_wave(work: &Arc<Work>, step: usize, wave: &[usize], tally: &Arc<Mut
             while let Some(done) = writes.try_join_next() {
                 done.map_err(|e| Error::failed("write an object").because(e))?;
             }
-            if work.lost.load(Ordering::Acquire) {
+            if work.lost.is_cancelled() {
                 break;
             }
             let (work, tally) = (work.clone(), tally.clone());
@@ -184,13 +198,18 @@ async fn write_job(work: &Work, job: Job, tally: &Mutex<Tally>) {
     let step = work.plan.steps[job.step].name.to_string();
     let size = job.content.len() as u64;
     let shown = ObjectPath::parse(&job.entry.path).map(|p| p.shown()).unwrap_or_default();
-    let result = handle(work, job, &shown).await;
+    // Once the server is known to be lost, nobody waits for it any longer.
+    let result = tokio::select! {
+        biased;
+        result = handle(work, job, &shown) => result,
+        () = work.lost.cancelled() => Err(Lost("the API server was lost".into())),
+    };
     work.progress.advance(&step, 1, size);
     let mut tally = tally.lock().await;
     match result {
         Ok(outcome) => tally.add(&step, &shown, outcome),
         Err(Lost(why)) => {
-            work.lost.store(true, Ordering::Release);
+            work.lost.cancel();
             tally.items.failed += 1;
             tally.lost.get_or_insert_with(|| why.clone());
             tally.fail(&step, &shown, why);
@@ -215,8 +234,9 @@ async fn handle(work: &Work, job: Job, shown: &str) -> Result<Outcome, Lost> {
     let awaited = work.compiled.definitions.contains(&kind.resource) && !work.dry_run;
     let served = match work.target.served(kind, awaited).await {
         Ok(served) => Some(served),
+        Err(Unserved::Lost(why)) => return Err(Lost(why)),
         Err(_) if work.dry_run && work.compiled.definitions.contains(&kind.resource) => None,
-        Err(why) => return Ok(Outcome::Failed(why)),
+        Err(Unserved::Missing(why)) => return Ok(Outcome::Failed(why)),
     };
     let references = object["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
     let facts = Facts {
@@ -237,14 +257,15 @@ async fn handle(work: &Work, job: Job, shown: &str) -> Result<Outcome, Lost> {
         None => format!("{}/{}", group_version_path(&kind.group, &kind.version), kind.plural()),
     };
     let fitted = Fitted { collection, name, object, status, facts, owners_to_come };
-    if work.dry_run {
-        return Ok(look(work, &fitted, served.is_some()).await);
-    }
     let writer = Writer {
         cluster: work.target.cluster(),
         limiter: &work.limiter,
         conflict: apply.conflict.unwrap_or(work.conflict),
     };
+    if work.dry_run {
+        // What the target does not serve yet is not there.
+        return if served.is_some() { writer.foresee(&fitted).await } else { Ok(Outcome::Created) };
+    }
     let Written { outcome, uid } = writer.write(&fitted).await?;
     if let Some(uid) = uid {
         work.compiled.owners.restored(&job.entry.traits.uid, &uid);
@@ -259,19 +280,6 @@ async fn handle(work: &Work, job: Job, shown: &str) -> Result<Outcome, Lost> {
 fn wanted_status(apply: &Apply, kind: &SavedType, object: &Value, subresource: bool) -> Option<Value> {
     let wanted = subresource && apply.restores_status(&kind.kind, &kind.group);
     object.get("status").filter(|_| wanted).cloned()
-}
-
-/// What would happen: nothing is written.
-async fn look(work: &Work, fitted: &Fitted<'_>, served: bool) -> Outcome {
-    if !served {
-        return Outcome::Created;
-    }
-    let path = format!("{}/{}", fitted.collection, fitted.name);
-    match work.target.cluster().get(&path, None, std::time::Duration::from_secs(30)).await {
-        Ok(_) => Outcome::Skipped { rule: "exists".into(), why: "it is there already".into() },
-        Err(e) if e.code() == Some(404) => Outcome::Created,
-        Err(e) => Outcome::Failed(e.message()),
-    }
 }
 
 /// Gives objects their owners that came after them. With `last`, owners that never came are left out.

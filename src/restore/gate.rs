@@ -6,9 +6,10 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::rules::text;
+use super::write::PATIENCE;
 use crate::cluster::discovery::{Discovered, ResourceType};
 use crate::cluster::list::ListOptions;
-use crate::cluster::{ApiError, Cluster, Retry};
+use crate::cluster::{ApiError, Cause, Cluster, Retry};
 use crate::config::{Gate, format_duration};
 
 const POLL: Duration = Duration::from_millis(250);
@@ -16,11 +17,28 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// How many of the objects that are not ready are named.
 const NAMED: usize = 5;
 
-/// Waits until every object that the gate selects reports the condition. The error says what did not.
-pub async fn wait(cluster: &Cluster, gate: &Gate) -> Result<String, String> {
+/// Why a gate did not open.
+#[derive(Debug)]
+pub enum Closed {
+    /// The time is over; says what was not ready.
+    NotReady(String),
+    /// The API server does not answer.
+    Lost(String),
+}
+
+/// Waits until every object that the gate selects reports the condition.
+pub async fn wait(cluster: &Cluster, gate: &Gate) -> Result<String, Closed> {
     let deadline = Instant::now() + gate.timeout;
+    let mut last_answer = Instant::now();
     loop {
         let state = look(cluster, gate).await;
+        match &state {
+            Err(ApiError { cause: Cause::Transport(why), .. }) if last_answer.elapsed() > PATIENCE => {
+                return Err(Closed::Lost(why.clone()));
+            }
+            Err(ApiError { cause: Cause::Transport(_), .. }) => {}
+            _ => last_answer = Instant::now(),
+        }
         match &state {
             Ok((all, waiting)) if waiting.is_empty() => return Ok(format!("{all} {}", gate.condition)),
             _ if Instant::now() < deadline => tokio::time::sleep(POLL).await,
@@ -29,9 +47,13 @@ pub async fn wait(cluster: &Cluster, gate: &Gate) -> Result<String, String> {
                 let named = waiting[..waiting.len().min(NAMED)].join("; ");
                 let more = if more > 0 { format!("; and {more} more") } else { String::new() };
                 let limit = format_duration(gate.timeout);
-                return Err(format!("not {} after {limit}, {} of {all}: {named}{more}", gate.condition, waiting.len()));
+                return Err(Closed::NotReady(format!(
+                    "not {} after {limit}, {} of {all}: {named}{more}",
+                    gate.condition,
+                    waiting.len()
+                )));
             }
-            Err(e) => return Err(e.message()),
+            Err(e) => return Err(Closed::NotReady(e.message())),
         }
     }
 }
@@ -80,7 +102,8 @@ fn not_ready(object: &Value, kind: &ResourceType, gate: &Gate, found: &Discovere
     match condition {
         Some(c) if text(c, "status") == "True" => {}
         Some(c) => {
-            let why = format!("{} is {} {} {}", gate.condition, text(c, "status"), text(c, "reason"), text(c, "message"));
+            let why =
+                format!("{} is {} {} {}", gate.condition, text(c, "status"), text(c, "reason"), text(c, "message"));
             return Some(why.trim_end().into());
         }
         None if phase.eq_ignore_ascii_case(&gate.condition) => {}

@@ -1,7 +1,6 @@
 //! Runs the steps of a plan as a graph: each begins when all that it comes after are done.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use tokio::sync::Mutex;
@@ -9,6 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::apply::{Tally, Work, apply, write_owner_references};
+use super::gate::Closed;
 use super::summary::{Failure, Items, StepStatus, StepSummary};
 use super::{Operator, gate, rounded};
 use crate::config::{Action, Manual};
@@ -37,7 +37,7 @@ pub async fn run(work: &Arc<Work>, operator: Arc<dyn Operator>, cancel: Cancella
             biased;
             () = cancel.cancelled(), if !running.is_empty() => {
                 // Dropping a write in flight loses only its answer: the object is there or not, and the next run sees which.
-                work.lost.store(true, Ordering::Release);
+                work.lost.cancel();
                 running.shutdown().await;
                 None
             }
@@ -48,9 +48,15 @@ pub async fn run(work: &Arc<Work>, operator: Arc<dyn Operator>, cancel: Cancella
         ended[step] = Some(summary);
         failures.extend(failed);
     }
-    let stopped = cancel.is_cancelled() || work.lost.load(Ordering::Acquire);
+    let stopped = cancel.is_cancelled() || work.lost.is_cancelled();
     failures.extend(last_owners(work, stopped).await);
-    let steps = ended.into_iter().enumerate().map(|(i, s)| s.unwrap_or_else(|| cut_off(work, i, begun[i]))).collect();
+    let mut steps = Vec::with_capacity(count);
+    for (step, summary) in ended.into_iter().enumerate() {
+        steps.push(match summary {
+            Some(summary) => summary,
+            None => cut_off(work, step, begun[step], &mut failures).await,
+        });
+    }
     failures.sort();
     Ok(Done { steps, failures, stopped })
 }
@@ -78,7 +84,7 @@ fn start_ready(
             if let Some(before) = blocking {
                 ended[step] = Some(not_run(work, step, format!("{} failed", work.plan.steps[*before].name)));
                 changed = true;
-            } else if work.lost.load(Ordering::Acquire) {
+            } else if work.lost.is_cancelled() {
                 ended[step] = Some(not_run(work, step, "the API server was lost".into()));
                 changed = true;
             } else {
@@ -103,15 +109,26 @@ async fn run_step(work: &Arc<Work>, step: usize, operator: Arc<dyn Operator>) ->
         Action::Gate(_) if work.dry_run => (StepStatus::Planned, Tally::default(), None),
         Action::Gate(gate) => {
             work.progress.begin(&name, None);
-            let (status, note) = match gate::wait(work.target.cluster(), gate).await {
+            let waited = tokio::select! {
+                waited = gate::wait(work.target.cluster(), gate) => waited,
+                () = work.lost.cancelled() => Err(Closed::Lost("another step found no answer".into())),
+            };
+            let (status, note) = match waited {
                 Ok(note) => (StepStatus::Done, note),
-                Err(why) => (StepStatus::Failed, why),
+                Err(Closed::NotReady(why)) => (StepStatus::Failed, why),
+                Err(Closed::Lost(why)) => {
+                    work.lost.cancel();
+                    (StepStatus::Failed, format!("the API server was lost: {why}"))
+                }
             };
             work.progress.end(&name, &note);
             (status, Tally::default(), Some(note))
         }
         Action::Manual(manual) if work.dry_run => (StepStatus::Planned, Tally::default(), Some(manual.title.clone())),
-        Action::Manual(manual) => ask(&name, manual, operator).await,
+        Action::Manual(manual) => tokio::select! {
+            asked = ask(&name, manual, operator) => asked,
+            () = work.lost.cancelled() => (StepStatus::Failed, Tally::default(), Some("the API server was lost".into())),
+        },
     };
     let mut failures = tally.failures;
     if let (StepStatus::Failed, Some(note)) = (status, &note) {
@@ -124,6 +141,7 @@ async fn run_step(work: &Arc<Work>, step: usize, operator: Arc<dyn Operator>) ->
         seconds: rounded(begin.elapsed().as_secs_f64()),
         items: tally.items,
         skipped: tally.skipped,
+        standing: tally.standing,
         types: work.compiled.steps[step].types.clone(),
         note,
     };
@@ -157,14 +175,22 @@ fn not_run(work: &Work, step: usize, why: String) -> StepSummary {
         seconds: 0.0,
         items: Items::default(),
         skipped: Default::default(),
+        standing: Vec::new(),
         types: work.compiled.steps[step].types.clone(),
         note: Some(why),
     }
 }
 
-fn cut_off(work: &Work, step: usize, begun: bool) -> StepSummary {
-    let why = if begun { "stopped in the middle" } else { "stopped before it began" };
-    StepSummary { status: if begun { StepStatus::Failed } else { StepStatus::NotRun }, ..not_run(work, step, why.into()) }
+/// A step that did not come to its end, with what it had done until then.
+async fn cut_off(work: &Work, step: usize, begun: bool, failures: &mut Vec<Failure>) -> StepSummary {
+    let (status, note) = match begun {
+        true => (StepStatus::Failed, "stopped in the middle"),
+        false => (StepStatus::NotRun, "stopped before it began"),
+    };
+    let Tally { items, skipped, standing, failures: failed, .. } =
+        std::mem::take(&mut *work.tallies[step].lock().await);
+    failures.extend(failed);
+    StepSummary { status, items, skipped, standing, ..not_run(work, step, note.into()) }
 }
 
 /// Objects whose owner never came get those that did.

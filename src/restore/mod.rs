@@ -7,6 +7,7 @@
 //! ```
 
 mod apply;
+mod clock;
 mod compile;
 mod gate;
 mod graph;
@@ -20,21 +21,19 @@ mod target;
 mod write;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+use self::apply::Work;
+use self::clock::RtoClock;
+use self::limit::Limiter;
 pub use self::order::rank;
 pub use self::owners::Owners;
 pub use self::rules::{Facts, RULES, Rule, fit, normalise};
 pub use self::same::{differences, same};
-pub use self::summary::{
-    Failure, Items, RestoreStatus, RestoreSummary, RtoSummary, StepStatus, StepSummary,
-};
-use self::apply::Work;
-use self::limit::Limiter;
+pub use self::summary::{Failure, Items, RestoreStatus, RestoreSummary, RtoSummary, Standing, StepStatus, StepSummary};
 use self::target::Target;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
@@ -82,7 +81,8 @@ impl Restore {
         let compiled = compile::compile(&self.plan, &self.backup)
             .await
             .context(|| format!("compile plan {} against {}", self.plan.name, self.backup.manifest.id))?;
-        let rto = self.plan.rto.limit();
+        let clock = RtoClock { clock: self.clock, incident_start: self.incident_start, rto: self.plan.rto };
+        let tallies = self.plan.steps.iter().map(|_| Arc::default()).collect();
         let work = Arc::new(Work {
             plan: self.plan,
             backup: self.backup,
@@ -91,23 +91,19 @@ impl Restore {
             limiter: Limiter::default(),
             conflict: self.conflict,
             dry_run: self.dry_run,
-            lost: AtomicBool::new(false),
+            clock,
+            lost: CancellationToken::new(),
+            tallies,
             progress: self.progress,
         });
         let done = graph::run(&work, self.operator, self.cancel).await?;
-        let elapsed = self.clock.now().duration_since(self.incident_start).as_secs_f64();
         Ok(RestoreSummary {
             backup: work.backup.manifest.id.to_string(),
             plan: work.plan.name.to_string(),
             target: work.target.cluster().server().to_string(),
             status: status(&done, self.dry_run),
             seconds: rounded(begin.elapsed().as_secs_f64()),
-            rto: RtoSummary {
-                incident_start: self.incident_start,
-                limit_seconds: rto.as_secs_f64(),
-                elapsed_seconds: rounded(elapsed),
-                met: elapsed <= rto.as_secs_f64(),
-            },
+            rto: work.clock.summary(),
             steps: done.steps,
             failures: done.failures,
             not_selected: work.compiled.not_selected.clone(),

@@ -93,6 +93,8 @@ mod tests {
             let (a, b) = (rank(pair[0].0, pair[0].1), rank(pair[1].0, pair[1].1));
             assert!(a < b, "{pair:?}: {a} {b}");
         }
-        assert!(rank("ConstraintTemplate", "templates.gatekeeper.sh") < rank("K8sRequired", "constraints.gatekeeper.sh"));
+        assert!(
+            rank("ConstraintTemplate", "templates.gatekeeper.sh") < rank("K8sRequired", "constraints.gatekeeper.sh")
+        );
     }
 }

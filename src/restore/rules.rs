@@ -41,9 +41,12 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Applies this rule alone. One that skips an object does not change it.
-    pub fn apply(&self, object: &mut Value, facts: &Facts<'_>) -> Verdict {
-        (self.apply)(object, facts)
+    /// Applies this rule alone; an error says why the object is not to be written.
+    pub fn apply(&self, object: &mut Value, facts: &Facts<'_>) -> Result<(), String> {
+        match (self.apply)(object, facts) {
+            Keep => Ok(()),
+            Skip(why) => Err(why),
+        }
     }
 }
 
@@ -120,9 +123,7 @@ pub const RULES: &[Rule] = &[
 /// Applies every rule; the name of the rule and its reason where the object is not to be written.
 pub fn fit(object: &mut Value, facts: &Facts<'_>) -> Result<(), (&'static str, String)> {
     for rule in RULES {
-        if let Skip(why) = rule.apply(object, facts) {
-            return Err((rule.name, why));
-        }
+        rule.apply(object, facts).map_err(|why| (rule.name, why))?;
     }
     Ok(())
 }
@@ -130,7 +131,7 @@ pub fn fit(object: &mut Value, facts: &Facts<'_>) -> Result<(), (&'static str, S
 /// Applies the rules that change an object, to make it comparable; whether it would be written is not asked.
 pub fn normalise(object: &mut Value, facts: &Facts<'_>) {
     for rule in RULES {
-        rule.apply(object, facts);
+        let _ = rule.apply(object, facts);
     }
 }
 

@@ -56,16 +56,20 @@ fn is_nothing(value: &Value) -> bool {
     }
 }
 
-/// Whole numbers are compared exactly, however long; others as the doubles that API servers keep.
+/// Whole numbers of 64 bits are compared exactly; others, and longer ones, as the doubles that API servers keep.
 fn equal_numbers(a: &Number, b: &Number) -> bool {
     let (left, right) = (a.to_string(), b.to_string());
     if left == right {
         return true;
     }
-    let whole = |s: &str| s.parse::<i128>().ok();
+    let whole = |s: &str| s.parse::<i64>().ok();
+    let double = |s: &str| s.parse::<f64>().ok();
+    let is = |d: Option<f64>, whole: i64| d.is_some_and(|d| d.fract() == 0.0 && d as i128 == i128::from(whole));
     match (whole(&left), whole(&right)) {
         (Some(a), Some(b)) => a == b,
-        _ => left.parse::<f64>().ok() == right.parse::<f64>().ok(),
+        (Some(a), None) => is(double(&right), a),
+        (None, Some(b)) => is(double(&left), b),
+        (None, None) => double(&left) == double(&right),
     }
 }
 
@@ -81,6 +85,9 @@ mod tests {
     fn numbers_compare_by_value_and_whole_ones_exactly() {
         assert!(diff(r#"{"a":1.0,"b":1e-10}"#, r#"{"a":1,"b":1E-10}"#).is_empty());
         assert_eq!(diff(r#"{"a":9007199254740993}"#, r#"{"a":9007199254740992}"#), [".a"]);
+        assert_eq!(diff(r#"{"a":9007199254740993}"#, r#"{"a":9007199254740992.0}"#), [".a"]);
+        assert_eq!(diff(r#"{"a":9223372036854775807}"#, r#"{"a":9223372036854775808}"#), [".a"]);
+        assert!(diff(r#"{"a":18446744073709551615}"#, r#"{"a":18446744073709552000}"#).is_empty());
     }
 
     #[test]

@@ -102,12 +102,25 @@ pub struct StepSummary {
     /// Skipped objects by rule, with how many.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub skipped: BTreeMap<String, u64>,
+    /// Skipped objects that were there already and differ: what they are, and where they differ.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub standing: Vec<Standing>,
     /// Objects by type.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub types: BTreeMap<String, u64>,
     /// Why it failed, or what is worth knowing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+}
+
+/// An object that was there, differs, and was left as it is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Standing {
+    /// `deployments.apps/shop/web`.
+    pub object: String,
+    /// Where it differs.
+    pub why: String,
 }
 
 /// Something that was not restored.

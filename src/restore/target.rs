@@ -8,8 +8,9 @@ use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
 
 use super::compile::SavedType;
-use crate::cluster::Cluster;
+use super::write::PATIENCE;
 use crate::cluster::discovery::group_version_path;
+use crate::cluster::{ApiError, Cause, Cluster, Retry};
 
 /// How long a type is waited for whose definition was just restored.
 const SERVED_WITHIN: Duration = Duration::from_secs(30);
@@ -40,7 +41,16 @@ impl ServedType {
 /// Served types, or why a type is not served. Each is asked for once.
 pub struct Target {
     cluster: Cluster,
-    types: Mutex<HashMap<String, Arc<OnceCell<Result<ServedType, String>>>>>,
+    types: Mutex<HashMap<String, Arc<OnceCell<Result<ServedType, Unserved>>>>>,
+}
+
+/// Why a type is not served.
+#[derive(Debug, Clone)]
+pub enum Unserved {
+    /// The server says so, or does not say what it serves.
+    Missing(String),
+    /// The server does not answer.
+    Lost(String),
 }
 
 impl Target {
@@ -55,29 +65,36 @@ impl Target {
     }
 
     /// How the target serves a type. With `awaited`, the type's definition was restored and is waited for.
-    pub async fn served(&self, kind: &SavedType, awaited: bool) -> Result<ServedType, String> {
+    pub async fn served(&self, kind: &SavedType, awaited: bool) -> Result<ServedType, Unserved> {
         let key = format!("{}/{}", kind.resource, kind.version);
         let cell = self.types.lock().await.entry(key).or_default().clone();
         cell.get_or_init(|| self.ask(kind, awaited)).await.clone()
     }
 
     /// Asks until the type is served or the time is over. One type that is not served holds up only itself.
-    async fn ask(&self, kind: &SavedType, awaited: bool) -> Result<ServedType, String> {
-        let deadline = Instant::now() + if awaited { SERVED_WITHIN } else { Duration::ZERO };
+    async fn ask(&self, kind: &SavedType, awaited: bool) -> Result<ServedType, Unserved> {
+        let begin = Instant::now();
+        let within = if awaited { SERVED_WITHIN } else { Duration::ZERO };
         loop {
             let why = match self.ask_once(kind).await {
                 Ok(Some(served)) => return Ok(served),
-                Ok(None) => format!("the target does not serve {} in version {}", kind.resource, kind.version),
-                Err(e) => e.message(),
+                Ok(None) => Unserved::Missing(format!(
+                    "the target does not serve {} in version {}",
+                    kind.resource, kind.version
+                )),
+                Err(ApiError { cause: Cause::Transport(why), .. }) => Unserved::Lost(why),
+                Err(e) => Unserved::Missing(e.message()),
             };
-            if Instant::now() >= deadline {
+            // A server that restarts is waited for as long as with writes.
+            let within = if matches!(why, Unserved::Lost(_)) { PATIENCE } else { within };
+            if begin.elapsed() >= within {
                 return Err(why);
             }
             tokio::time::sleep(POLL).await;
         }
     }
 
-    async fn ask_once(&self, kind: &SavedType) -> Result<Option<ServedType>, crate::cluster::ApiError> {
+    async fn ask_once(&self, kind: &SavedType) -> Result<Option<ServedType>, ApiError> {
         #[derive(serde::Deserialize)]
         struct Resources {
             #[serde(default)]
@@ -90,7 +107,7 @@ impl Target {
             namespaced: bool,
         }
         let base = group_version_path(&kind.group, &kind.version);
-        let body = match self.cluster.get(&base, None, TIMEOUT).await {
+        let body = match Retry::default().run(|| self.cluster.get(&base, None, TIMEOUT)).await {
             Ok(body) => body,
             Err(e) if e.code() == Some(404) => return Ok(None),
             Err(e) => return Err(e),

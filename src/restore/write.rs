@@ -6,18 +6,21 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::apply::EXISTS;
 use super::limit::Limiter;
 use super::rules::{Facts, normalise};
 use super::same::differences;
 use super::summary::Outcome;
-use crate::cluster::{ApiError, Cause, Cluster};
+use crate::cluster::{ApiError, Cause, Cluster, Retry};
 use crate::config::Conflict;
 
 /// How long a write that may pass is tried again. Webhooks and quotas come up within seconds where they come up.
-const PATIENCE: Duration = Duration::from_secs(45);
+pub const PATIENCE: Duration = Duration::from_secs(45);
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// Paths of one differing object that are named.
+const PATHS_NAMED: usize = 3;
 
 /// An object that is fit to be written.
 pub struct Fitted<'a> {
@@ -33,6 +36,12 @@ pub struct Fitted<'a> {
     pub facts: Facts<'a>,
     /// Whether its owner references come later; then they are not compared.
     pub owners_to_come: bool,
+}
+
+impl Fitted<'_> {
+    fn path(&self) -> String {
+        format!("{}/{}", self.collection, self.name)
+    }
 }
 
 /// What came of a write.
@@ -73,6 +82,8 @@ impl Writer<'_> {
             if !may_pass(&error) || begin.elapsed() > PATIENCE {
                 return match error.cause {
                     Cause::Transport(why) => Err(Lost(why)),
+                    // One slow write says nothing about the server; its silence does.
+                    Cause::TimedOut(_) if self.cluster.version().await.is_err() => Err(Lost(error.message())),
                     _ => Ok(Written { outcome: Outcome::Failed(error.message()), uid: None }),
                 };
             }
@@ -91,42 +102,59 @@ impl Writer<'_> {
             Err(e) if e.reason() == "AlreadyExists" && !e.message().contains("is being deleted") => {
                 self.meet_existing(fitted, body).await
             }
+            Err(e) if is_refusal(&e) => match self.meet_existing(fitted, body).await {
+                Err(there) if there.code() == Some(404) => Err(e),
+                met => met,
+            },
             Err(e) => Err(e),
+        }
+    }
+
+    /// What would become of an object. Nothing is written.
+    pub async fn foresee(&self, fitted: &Fitted<'_>) -> Result<Outcome, Lost> {
+        let path = fitted.path();
+        match Retry::default().run(|| self.cluster.get(&path, None, READ_TIMEOUT)).await {
+            Ok(there) => Ok(self.judge(fitted, &there)),
+            Err(e) if e.code() == Some(404) => Ok(Outcome::Created),
+            Err(ApiError { cause: Cause::Transport(why), .. }) => Err(Lost(why)),
+            Err(e) => Ok(Outcome::Failed(e.message())),
         }
     }
 
     /// Compares with what is there, and does what the conflict policy says.
     async fn meet_existing(&self, fitted: &Fitted<'_>, body: Bytes) -> Result<Written, ApiError> {
-        let path = format!("{}/{}", fitted.collection, fitted.name);
+        let path = fitted.path();
         let answer = self.cluster.get(&path, None, READ_TIMEOUT).await?;
-        let uid = uid_of(&answer);
-        let mut existing: Value = serde_json::from_slice(&answer).unwrap_or_default();
-        let mut wanted = fitted.object.clone();
-        comparable(&mut existing, fitted);
-        comparable(&mut wanted, fitted);
-        let different = differences(&wanted, &existing, 3);
         self.limiter.succeeded();
-        let outcome = match self.conflict {
-            _ if different.is_empty() => Outcome::Unchanged,
-            Conflict::Skip => Outcome::Skipped {
-                rule: "exists".into(),
-                why: format!("it is there and differs at {}", different.join(", ")),
-            },
-            Conflict::Fail => Outcome::Failed(format!("it is there already, and differs at {}", different.join(", "))),
-            Conflict::Overwrite => {
-                self.cluster.apply(&path, body).await?;
-                Outcome::Updated
-            }
-        };
+        let outcome = self.judge(fitted, &answer);
+        if outcome == Outcome::Updated {
+            self.cluster.apply(&path, body).await?;
+        }
         if matches!(outcome, Outcome::Unchanged | Outcome::Updated) {
             self.write_status(fitted).await?;
         }
-        Ok(Written { outcome, uid })
+        Ok(Written { outcome, uid: uid_of(&answer) })
+    }
+
+    /// What the conflict policy makes of an object that is there.
+    fn judge(&self, fitted: &Fitted<'_>, there: &[u8]) -> Outcome {
+        let mut existing: Value = serde_json::from_slice(there).unwrap_or_default();
+        let mut wanted = fitted.object.clone();
+        comparable(&mut existing, fitted);
+        comparable(&mut wanted, fitted);
+        let different = differences(&wanted, &existing, PATHS_NAMED);
+        let why = || format!("it is there, and differs at {}", different.join(", "));
+        match self.conflict {
+            _ if different.is_empty() => Outcome::Unchanged,
+            Conflict::Skip => Outcome::Skipped { rule: EXISTS.into(), why: why() },
+            Conflict::Fail => Outcome::Failed(why()),
+            Conflict::Overwrite => Outcome::Updated,
+        }
     }
 
     async fn write_status(&self, fitted: &Fitted<'_>) -> Result<(), ApiError> {
         let Some(status) = &fitted.status else { return Ok(()) };
-        let path = format!("{}/{}/status", fitted.collection, fitted.name);
+        let path = format!("{}/status", fitted.path());
         let patch = Bytes::from(json!({ "status": status }).to_string());
         self.cluster.merge(&path, patch).await.map(drop)
     }
@@ -164,13 +192,20 @@ fn retry_after(error: &ApiError) -> Option<Duration> {
     }
 }
 
+/// Admission comes before storage: a quota, a webhook or a second default may refuse an object that is there already.
+fn is_refusal(error: &ApiError) -> bool {
+    matches!(error.code(), Some(400 | 403 | 422 | 500))
+}
+
 /// Whether the same write may succeed a little later.
 fn may_pass(error: &ApiError) -> bool {
     let message = || error.message();
     match error.code() {
         // A namespace that is being deleted refuses until it is gone, which may be never: not ours to wait for here.
         Some(403) => message().contains("status unknown for quota"),
-        Some(404) => message().contains("could not find the requested resource") || message().contains("page not found"),
+        Some(404) => {
+            message().contains("could not find the requested resource") || message().contains("page not found")
+        }
         Some(409) => true,
         Some(_) => error.is_transient(),
         None => true,

@@ -14,7 +14,7 @@ use super::Source;
 use crate::cluster::discovery::{Discovered, ResourceType};
 use crate::cluster::list::{Item, ListOptions, Page};
 use crate::cluster::{ApiError, Cluster, Retry};
-use crate::config::{KubernetesScope, OPT_OUT_LABEL, Reach, find_exclusion};
+use crate::config::{KubernetesScope, OPT_OUT_LABEL, Patterns};
 use crate::error::{Error, Result};
 use crate::inventory::{Inventory, Omission, TypeRecord};
 use crate::member::{Batch, Member, Traits};
@@ -165,9 +165,11 @@ impl Kubernetes {
     /// The types that are listed; what is left out, or not known, is noted.
     fn choose(&self, found: Discovered, inventory: &mut Inventory) -> Vec<ResourceType> {
         for (what, why) in found.problems {
-            let group = what.split_once('/').map_or("", |(group, _)| group);
-            let list = if self.may_want(group) { &mut inventory.problems } else { &mut inventory.skipped };
-            list.push(Omission { what, why, count: None });
+            let group = what.rsplit_once('/').map_or("", |(group, _)| group);
+            match self.group_left_out_because(group) {
+                Some(why) => inventory.skipped.push(Omission { what, why: why.into(), count: None }),
+                None => inventory.problems.push(Omission { what, why, count: None }),
+            }
         }
         let mut wanted: Vec<ResourceType> = Vec::new();
         let firsts = found.types.into_iter().map(|kind| (kind, None));
@@ -183,19 +185,20 @@ impl Kubernetes {
         wanted
     }
 
-    /// Whether any type of the group could be in scope. Asked where its types are not known: an API that is left out
-    /// anyway, such as that of metrics, may be away without harm.
-    fn may_want(&self, group: &str) -> bool {
-        let (any, tail) = (format!("*.{group}"), format!(".{group}"));
-        let left_out = self.scope.resources.exclude.matches(&any)
-            || self.scope.defaults && find_exclusion("*", group).is_some_and(|found| found.reach == Reach::WholeType);
+    /// Why no type of the group can be in scope. Asked where its types are not known: an API that is left out anyway,
+    /// such as that of metrics, may be away without harm.
+    fn group_left_out_because(&self, group: &str) -> Option<&'static str> {
+        let tail = format!(".{group}");
         // What stands behind the last wildcard of a pattern must be the end of a name.
-        let could_be = |pattern: &String| {
+        let could_be_in = |pattern: &String| {
             let end = pattern.rsplit(['*', '?', ']', '}']).next().unwrap_or_default();
             end.ends_with(&tail) || end.len() < pattern.len() && tail.ends_with(end)
         };
-        let include = self.scope.resources.include.texts();
-        group.is_empty() || !left_out && (include.is_empty() || include.iter().any(could_be))
+        let mut scope = self.scope.clone();
+        if group.is_empty() || scope.resources.include.texts().iter().any(could_be_in) {
+            scope.resources.include = Patterns::default();
+        }
+        scope.left_out_because("*", group)
     }
 
     fn item_left_out_because(&self, kind: &ResourceType, item: &Item) -> Option<&'static str> {
@@ -228,20 +231,7 @@ impl Source for Kubernetes {
                 .hint("check that the API server is up and that the account may read discovery")
         })?;
         let mut inventory = Inventory::default();
-        for (what, why) in found.problems {
-            let group = what.rsplit_once('/').map_or("", |(group, _)| group);
-            match self.scope.left_out_because("*", group) {
-                Some(why) => inventory.skipped.push(Omission { what, why: why.into(), count: None }),
-                None => inventory.problems.push(Omission { what, why, count: None }),
-            }
-        }
-        let mut wanted = Vec::new();
-        for kind in found.types.into_iter().filter(|t| t.can("list")) {
-            match self.left_out_because(&kind) {
-                Some(why) => inventory.skipped.push(Omission { what: kind.name(), why: why.into(), count: None }),
-                None => wanted.push(kind),
-            }
-        }
+        let wanted = self.choose(found, &mut inventory);
         progress.begin(&self.name, None);
         let out = &out;
         let lists = wanted.into_iter().map(|kind| async move {

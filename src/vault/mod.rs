@@ -10,12 +10,14 @@ mod upload;
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
+use object_store::client::{HttpError, HttpErrorKind};
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, GetResult, ObjectStore, PutMode, PutOptions, PutPayload};
+use object_store::{GetOptions, GetRange, GetResult, ObjectStore, PutMode, PutOptions, PutPayload, PutResult};
 
 pub use self::store::StoreSettings;
 pub use self::upload::Upload;
@@ -28,6 +30,12 @@ const MARKER: &str = "This is a ckbackup vault, format version 1.";
 
 /// Objects that are read whole are manifests and signatures: a larger one was put there to fill the memory.
 const LARGEST_WHOLE: u64 = 64 << 20;
+
+/// How often a create-if-absent is sent again when its answer was lost.
+const CREATES_REPEATED: u32 = 3;
+
+/// Between two of them.
+const CREATE_PAUSE: Duration = Duration::from_millis(500);
 
 /// An open vault.
 #[derive(Clone)]
@@ -74,6 +82,7 @@ impl Vault {
                 Ok(vault)
             }
             Some(false) => Err(vault.not_a_vault()),
+            None if !vault.is_empty().await? => Err(vault.not_a_vault()),
             None => Err(Error::failed(format!("no such vault: {}", vault.shown))
                 .hint("check the URL, the endpoint and that the first backup was taken")),
         }
@@ -85,7 +94,11 @@ impl Vault {
         match vault.marker().await? {
             Some(true) => Ok(vault),
             Some(false) => Err(vault.not_a_vault()),
-            None if !vault.is_empty().await? => Err(vault.not_a_vault()),
+            // Another run may be making the vault at this moment.
+            None if !vault.is_empty().await? => match vault.marker().await? {
+                Some(true) => Ok(vault),
+                _ => Err(vault.not_a_vault()),
+            },
             None => {
                 let text = format!("{MARKER}\n{}", include_str!("README.vault.txt"));
                 // Another run may be creating the same vault: its README is as good as ours.
@@ -170,8 +183,15 @@ impl Vault {
 
     /// Writes an object if there is none of that key.
     pub async fn create(&self, key: &str, bytes: Bytes) -> Result<Created> {
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        let put = self.store.put_opts(&self.path(key)?, PutPayload::from_bytes(bytes.clone()), options).await;
+        let mut put = self.put_if_absent(key, &bytes).await?;
+        for _ in 0..CREATES_REPEATED {
+            // The client gives up a conditional put that was not answered. Sent again, it finds out what became of it.
+            if !put.as_ref().is_err_and(is_unanswered) {
+                break;
+            }
+            tokio::time::sleep(CREATE_PAUSE).await;
+            put = self.put_if_absent(key, &bytes).await?;
+        }
         match put {
             Ok(done) => Ok(Created::Yes(Stored { version: done.version })),
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
@@ -179,6 +199,11 @@ impl Vault {
             }
             Err(e) => Err(self.explain("write", key, e)),
         }
+    }
+
+    async fn put_if_absent(&self, key: &str, bytes: &Bytes) -> Result<object_store::Result<PutResult>> {
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        Ok(self.store.put_opts(&self.path(key)?, PutPayload::from_bytes(bytes.clone()), options).await)
     }
 
     /// A put whose answer was lost is sent again, and then finds its own object.
@@ -205,11 +230,21 @@ impl Vault {
     /// A whole small object.
     pub async fn read(&self, key: &str, version: Option<&str>) -> Result<Bytes, ReadError> {
         let options = GetOptions { version: version.map(String::from), ..GetOptions::default() };
-        self.get(key, options).await
+        Ok(self.get(key, options).await?.0)
     }
 
     /// Part of an object, with one request.
     pub async fn read_range(&self, key: &str, version: Option<&str>, range: Range<u64>) -> Result<Bytes, ReadError> {
+        Ok(self.read_part(key, version, range).await?.0)
+    }
+
+    /// Part of an object, and the size of all of it, with one request.
+    pub async fn read_part(
+        &self,
+        key: &str,
+        version: Option<&str>,
+        range: Range<u64>,
+    ) -> Result<(Bytes, u64), ReadError> {
         let options = GetOptions {
             version: version.map(String::from),
             range: Some(GetRange::Bounded(range)),
@@ -218,17 +253,21 @@ impl Vault {
         self.get(key, options).await
     }
 
-    async fn get(&self, key: &str, options: GetOptions) -> Result<Bytes, ReadError> {
+    async fn get(&self, key: &str, options: GetOptions) -> Result<(Bytes, u64), ReadError> {
         let whole = options.range.is_none();
-        let bytes = match self.get_version(key, options).await {
+        let read = match self.get_version(key, options).await {
             Ok(got) if whole && got.meta.size > LARGEST_WHOLE => {
                 return Err(Error::integrity(format!("{key} has {} bytes, far more than it can have", got.meta.size)).into());
             }
-            Ok(got) => got.bytes().await,
+            Ok(got) => {
+                let size = got.meta.size;
+                got.bytes().await.map(|bytes| (bytes, size))
+            }
             Err(e) => Err(e),
         };
-        bytes.map_err(|e| match e {
+        read.map_err(|e| match e {
             object_store::Error::NotFound { .. } if !is_missing_bucket(&e) => ReadError::NotFound,
+            e if begins_behind_the_end(&e) => Error::integrity(format!("{key} is cut short")).into(),
             e => ReadError::Other(self.explain("read", key, e)),
         })
     }
@@ -261,7 +300,7 @@ impl Vault {
         let error = match &e {
             object_store::Error::NotFound { .. } if is_missing_bucket(&e) => {
                 return Error::failed(format!("no such vault: {} (the bucket does not exist)", self.shown))
-                    .because(e)
+                    .because(what_the_store_said(&e))
                     .hint("check the bucket's name and the endpoint; ckbackup does not make buckets");
             }
             object_store::Error::NotFound { .. } => Error::failed(format!("{place} is not there")),
@@ -276,8 +315,16 @@ impl Vault {
             _ => Error::failed(format!("{doing} {place}"))
                 .hint("check that the storage is reachable, then run it again; nothing that was committed is lost"),
         };
-        error.because(e)
+        error.because(what_the_store_said(&e))
     }
+}
+
+/// The error in one line: of a server's XML only code and message.
+fn what_the_store_said(e: &object_store::Error) -> String {
+    let text = e.to_string();
+    let Some((begin, body)) = text.find("<?xml").or(text.find("<Error")).map(|at| text.split_at(at)) else { return text };
+    let tag = |name: &str| body.split_once(&format!("<{name}>"))?.1.split('<').next();
+    format!("{begin}{}: {}", tag("Code").unwrap_or("no code"), tag("Message").unwrap_or("no message"))
 }
 
 /// A version that the store does not know: 404, or 400 where it does not look like one of its own.
@@ -285,19 +332,27 @@ fn is_unknown_version(e: &object_store::Error) -> bool {
     matches!(e, object_store::Error::NotFound { .. }) || says(e, "InvalidArgument") || says(e, "NoSuchVersion")
 }
 
+/// A range that no byte of the object is in: S3's code, and what a folder's store says.
+fn begins_behind_the_end(e: &object_store::Error) -> bool {
+    says(e, "InvalidRange") || says(e, "but object was only")
+}
+
+/// Whether the server may have done what it was asked for, and nobody knows.
+fn is_unanswered(e: &object_store::Error) -> bool {
+    causes(e).filter_map(|cause| cause.downcast_ref::<HttpError>()).any(|e| e.kind() != HttpErrorKind::Connect)
+}
+
 fn is_missing_bucket(e: &object_store::Error) -> bool {
     says(e, "NoSuchBucket")
 }
 
 fn says(e: &object_store::Error, word: &str) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(e);
-    while let Some(c) = cause {
-        if c.to_string().contains(word) {
-            return true;
-        }
-        cause = c.source();
-    }
-    false
+    causes(e).any(|cause| cause.to_string().contains(word))
+}
+
+/// The error and its causes, outermost first.
+fn causes(e: &object_store::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(e as &(dyn std::error::Error + 'static)), |e| e.source())
 }
 
 /// Size and version of an object.

@@ -65,8 +65,18 @@ impl Upload {
         Ok(())
     }
 
-    /// Makes the object visible, and checks that the store holds as much as was sent.
+    /// Makes the object visible, and checks that the store holds as much as was sent. What fails is given up.
     pub async fn finish(mut self) -> Result<Stored> {
+        match self.complete().await {
+            Ok(version) => self.check(version).await,
+            Err(e) => {
+                self.abort().await;
+                Err(e)
+            }
+        }
+    }
+
+    async fn complete(&mut self) -> Result<Option<String>> {
         let rest = self.pending.split().freeze();
         if let State::Small = self.state {
             return self.put_small(rest).await;
@@ -74,17 +84,17 @@ impl Upload {
         if !rest.is_empty() {
             self.send(rest).await?;
         }
-        let State::Parts { upload, in_flight } = &mut self.state else { return self.put_small(Bytes::new()).await };
+        let State::Parts { upload, in_flight } = &mut self.state else { return Ok(None) };
         while let Some(part) = in_flight.next().await {
             part.map_err(|e| self.vault.explain("write", &self.key, e))?;
         }
         let done = upload.complete().await.map_err(|e| self.vault.explain("finish writing", &self.key, e))?;
-        self.check(done.version).await
+        Ok(done.version)
     }
 
-    async fn put_small(self, bytes: Bytes) -> Result<Stored> {
+    async fn put_small(&self, bytes: Bytes) -> Result<Option<String>> {
         match self.vault.create(&self.key, bytes).await? {
-            Created::Yes(stored) => self.check(stored.version).await,
+            Created::Yes(stored) => Ok(stored.version),
             Created::Taken => Err(Error::integrity(format!("{} is there already, and is not ours", self.key))
                 .hint("find out who else writes to the vault; this run was not committed")),
         }

@@ -132,7 +132,8 @@ async fn fill_custom(api: &Api) {
         // The first version is the one in which objects are stored.
         let version = versions[0];
         let path = format!("/apis/{group}/{version}/namespaces/billing/{plural}");
-        eventually("the custom resource is served", async || api.find(&path).await.is_some()).await;
+        let is_served = async || api.send(reqwest::Method::GET, &path, None).await.0 == 200;
+        eventually("the custom resource is served", is_served).await;
         let mut custom = object(&format!("{group}/{version}"), &kind_of(plural), json!({"name": "one"}));
         custom["spec"] = json!({"largest": LARGEST, "smallest": i64::MIN, "odd": 9_007_199_254_740_993_i64});
         api.create(&path, &custom).await;

@@ -1,8 +1,30 @@
 //! The integration tests: one binary, real servers.
 
 mod age_interop;
+mod architecture;
+mod backup_cluster;
+mod backup_interrupt;
+mod backup_memory;
+mod backup_refused;
+mod backup_rig;
+mod backup_run;
 mod harness;
+mod restore_choice;
+mod restore_diff;
+mod restore_fixture;
+mod restore_graph;
+mod restore_lost;
+mod restore_objects;
+mod restore_outcomes;
+mod restore_whole_way;
+mod restore_writes;
 mod rules;
+mod shipped;
+mod source_access;
+mod source_lost;
+mod source_objects;
+mod source_paging;
+mod source_scope;
 mod vault_contract;
 mod vault_stage;
 mod vault_stock_tools;

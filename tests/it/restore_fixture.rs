@@ -109,7 +109,17 @@ fn with_keys(command: Ckbackup) -> Ckbackup {
 
 /// The scope of one namespace and nothing else.
 pub fn only(namespace: &str) -> String {
-    format!("{{namespaces: {{include: [{namespace}]}}, clusterScoped: false}}")
+    with_things(namespace, &[])
+}
+
+/// The scope of one namespace, with things of these groups: those of other tests come and go.
+pub fn with_things(namespace: &str, groups: &[&str]) -> String {
+    let things: Vec<_> = groups.iter().map(|group| format!(", things.{group}")).collect();
+    format!(
+        "{{namespaces: {{include: [{namespace}]}}, clusterScoped: false, resources: {{include: \
+          [namespaces, configmaps, secrets, serviceaccounts, services{}]}}}}",
+        things.concat()
+    )
 }
 
 /// The first JSON value of standard output: a failure prints a second one after the summary.
@@ -177,11 +187,9 @@ pub const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefin
 /// Creates a definition and waits until its objects can be.
 pub async fn define(api: &Api, group: &str) {
     api.create(DEFINITIONS, &definition(group)).await;
-    eventually("the type is served", async || {
-        api.find(&format!("/apis/{group}/v1/things")).await.is_some()
-            && api.get(&format!("/apis/{group}/v1")).await["resources"].as_array().is_some_and(|r| r.len() == 2)
-    })
-    .await;
+    // At first its storage is being prepared.
+    let path = format!("/apis/{group}/v1/things");
+    eventually("the type is served", async || api.send(reqwest::Method::GET, &path, None).await.0 == 200).await;
 }
 
 pub fn thing(group: &str, name: &str) -> Value {

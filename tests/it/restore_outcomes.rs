@@ -51,7 +51,7 @@ async fn an_object_that_differs_is_skipped_and_it_is_said_where() {
     assert_eq!(items(&summary), [0, 0, 2, 1, 0], "{summary:#}");
     assert_eq!(object["data"], json!({"key": "changed", "added": "since"}));
     assert_eq!(step(&summary, "all")["skipped"], json!({"exists": 1}));
-    let told = summary["steps"][0]["differing"].to_string();
+    let told = summary["steps"][0]["standing"].to_string();
     assert!(told.contains("item-00") && told.contains(".data.added") && told.contains(".data.key"), "{summary:#}");
 }
 

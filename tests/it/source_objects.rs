@@ -140,7 +140,8 @@ async fn counts_versions_and_pages_in_the_manifest_are_those_of_the_server() {
     let mut total = 0;
     for (name, served) in listable(&api).await.iter().filter(|(name, _)| *name != "events.events.k8s.io") {
         let record = saved.of_type(name);
-        let then = format!("resourceVersion={}&resourceVersionMatch=Exact", record["resourceVersion"].as_str().unwrap());
+        let then =
+            format!("resourceVersion={}&resourceVersionMatch=Exact", record["resourceVersion"].as_str().unwrap());
         // What is not in etcd has no versions.
         let query = if name == "componentstatuses" { String::new() } else { then };
         let items = raw_items(&api, &format!("{}?{query}", served.path)).await;
@@ -158,7 +159,10 @@ async fn counts_versions_and_pages_in_the_manifest_are_those_of_the_server() {
     assert_eq!(saved.members().len() as u64, total);
     let bytes: usize = saved.members().values().map(Vec::len).sum();
     assert_eq!(saved.record()["bytes"].as_u64().unwrap(), bytes as u64);
-    assert_eq!(saved.manifest["index"]["members"].as_u64().unwrap(), total + saved.sources["configuration"].len() as u64);
+    assert_eq!(
+        saved.manifest["index"]["members"].as_u64().unwrap(),
+        total + saved.sources["configuration"].len() as u64
+    );
 }
 
 #[tokio::test]
@@ -177,7 +181,8 @@ async fn objects_are_stored_as_the_server_sent_them() {
             let api_version = api_version(&name, &served.version);
             let head = format!("{{\"apiVersion\":\"{api_version}\",\"kind\":\"{}\",", served.kind);
             // A list of a built-in type says the type once, for all items.
-            let expected = if item.starts_with("{\"apiVersion") { item.clone() } else { format!("{head}{}", &item[1..]) };
+            let expected =
+                if item.starts_with("{\"apiVersion") { item.clone() } else { format!("{head}{}", &item[1..]) };
             assert_eq!(stored, expected, "{path}");
             compared += 1;
         }
@@ -203,7 +208,8 @@ async fn status_is_kept() {
 async fn numbers_of_64_bits_survive() {
     let rig = Rig::new();
     let saved = take(&rig, json!({"resources": {"include": ["numbers.numbers.test"]}})).await;
-    let text = String::from_utf8(saved.members()["resources/numbers.numbers.test/v1/billing/one.json"].clone()).unwrap();
+    let text =
+        String::from_utf8(saved.members()["resources/numbers.numbers.test/v1/billing/one.json"].clone()).unwrap();
     for (key, number) in [("largest", LARGEST), ("smallest", i64::MIN), ("odd", 9_007_199_254_740_993)] {
         assert!(text.contains(&format!("\"{key}\":{number}")), "{key}: {text}");
     }

@@ -32,7 +32,7 @@ async fn only_included_namespaces_are_saved_and_their_namespace_objects() {
 #[tokio::test]
 async fn excluded_namespaces_are_left_out_with_their_namespace_objects() {
     let saved = take(json!({"namespaces": {"exclude": ["many", "shop-*", "kube-*"]}})).await;
-    assert_eq!(namespaces(&saved), ["billing", "scratch"]);
+    assert_eq!(namespaces(&saved), ["billing", "default", "scratch"]);
     assert_eq!(saved.names("namespaces"), ["billing", "default", "scratch"]);
 }
 
@@ -41,15 +41,18 @@ async fn resources_are_chosen_by_name_and_glob() {
     let include = ["secrets", "*.apps", "*.rbac.authorization.k8s.io"];
     let saved = take(json!({"resources": {"include": include, "exclude": ["*roles.*", "replicasets.apps"]}})).await;
     let types: Vec<_> = saved.record()["types"].as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(types, [
-        "clusterrolebindings.rbac.authorization.k8s.io",
-        "controllerrevisions.apps",
-        "daemonsets.apps",
-        "deployments.apps",
-        "rolebindings.rbac.authorization.k8s.io",
-        "secrets",
-        "statefulsets.apps",
-    ]);
+    assert_eq!(
+        types,
+        [
+            "clusterrolebindings.rbac.authorization.k8s.io",
+            "controllerrevisions.apps",
+            "daemonsets.apps",
+            "deployments.apps",
+            "rolebindings.rbac.authorization.k8s.io",
+            "secrets",
+            "statefulsets.apps",
+        ]
+    );
     assert_eq!(saved.names("deployments.apps").len(), 4);
     assert_eq!(saved.skipped("configmaps")[0].0, "not in resources.include of the schedule");
     assert_eq!(saved.skipped("replicasets.apps")[0].0, "in resources.exclude of the schedule");

@@ -1,7 +1,9 @@
 //! One contract that every storage keeps: what is put into it comes out of it, whatever the storage is.
 
-use http::{HeaderMap, Method};
+use base64::Engine;
+use http::{HeaderMap, HeaderName, Method};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::harness::control_plane::shared;
 use crate::harness::{BucketKind, S3Server};
@@ -54,7 +56,9 @@ async fn a_locked_bucket_keeps_the_contract_and_its_objects() {
     let rule = "<ObjectLockConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
         <ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention><Mode>COMPLIANCE</Mode><Days>1</Days>\
         </DefaultRetention></Rule></ObjectLockConfiguration>";
-    let set = s3.send(s3.root(), Method::PUT, "/vault?object-lock=", HeaderMap::new(), rule).await;
+    let digest = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(rule));
+    let headers = HeaderMap::from_iter([(HeaderName::from_static("x-amz-checksum-sha256"), digest.parse().unwrap())]);
+    let set = s3.send(s3.root(), Method::PUT, "/vault?object-lock=", headers, rule).await;
     assert_eq!(set.status, 200, "{}", set.text());
     let place = Place::bucket(&s3, "vault/prod");
 

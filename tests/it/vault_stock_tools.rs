@@ -30,8 +30,8 @@ async fn stock_tools_open_a_backup_in_a_bucket() {
 /// Every object of the backup, fetched by its key without any of our code.
 async fn download(stage: &Stage, s3: &S3Server, place: &Place, id: &str) -> PathBuf {
     let prefix = format!("prod/{CLUSTER}/{id}/");
-    let listed = s3.send(s3.root(), Method::GET, &format!("/vault?list-type=2&prefix={prefix}"), HeaderMap::new(), "");
-    let listed = listed.await.text();
+    let query = format!("/vault?list-type=2&prefix={}", prefix.replace('/', "%2F"));
+    let listed = s3.send(s3.root(), Method::GET, &query, HeaderMap::new(), "").await.text();
     let keys: Vec<_> = listed.split("<Key>").skip(1).map(|rest| rest.split_once('<').unwrap().0).collect();
     assert_eq!(keys.len(), 5, "{} {listed}", place.url);
     for key in keys {

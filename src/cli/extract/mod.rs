@@ -144,8 +144,9 @@ fn chosen_sources(open: &OpenBackup, args: &ExtractArgs, target: &Target) -> Res
                 .hint(format!("it has: {}", known.join(", "))));
         }
         if name == CONFIGURATION_SOURCE && !matches!(target, Target::Folder(_)) {
-            return Err(Error::usage("the configuration is no JSON, and cannot go to standard output")
-                .hint("give --to FOLDER"));
+            return Err(
+                Error::usage("the configuration is no JSON, and cannot go to standard output").hint("give --to FOLDER")
+            );
         }
     }
     let fits = |name: &str| matches!(target, Target::Folder(_)) || name != CONFIGURATION_SOURCE;
@@ -240,11 +241,8 @@ async fn into_folder(
     dir: PathBuf,
     global: &Global,
 ) -> Result<Report> {
-    let mut report = Report {
-        backup: open.manifest.id.to_string(),
-        folder: dir.display().to_string(),
-        ..Report::default()
-    };
+    let mut report =
+        Report { backup: open.manifest.id.to_string(), folder: dir.display().to_string(), ..Report::default() };
     let progress = global.progress();
     let all = open.directory().iter().filter(|r| sources.contains(&r.source)).map(|r| r.members).sum();
     progress.begin("extract", Some(found.as_ref().map_or(all, |f| f.len() as u64)));

@@ -116,7 +116,8 @@ fn find_type<'t>(types: &'t Types, word: &str) -> Result<Option<(&'t str, &'t Ty
         (Some((one, _)), Some((two, _))) => {
             let others = all.map(|(name, _)| name.as_str());
             let names: Vec<_> = [one.as_str(), two.as_str()].into_iter().chain(others).collect();
-            Err(Error::usage(format!("{word} could be any of {}", names.join(", "))).hint("write the whole name of one"))
+            Err(Error::usage(format!("{word} could be any of {}", names.join(", ")))
+                .hint("write the whole name of one"))
         }
     }
 }

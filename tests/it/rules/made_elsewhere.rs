@@ -288,7 +288,6 @@ pub async fn what_the_api_server_made_is_left_to_it() {
             "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io",
             format!("{flow}/prioritylevelconfigurations/exempt"),
         ),
-        ("configmaps", format!("{system}/extension-apiserver-authentication")),
         ("configmaps", format!("{system}/kube-apiserver-legacy-service-account-token-tracking")),
         ("servicecidrs.networking.k8s.io", "/apis/networking.k8s.io/v1/servicecidrs/kubernetes".to_string()),
     ];
@@ -341,9 +340,12 @@ pub async fn what_other_parts_of_a_cluster_make_is_left_to_them() {
     let saved = place.save("secrets", object("v1", "Secret", &place.unique("bootstrap"), bootstrap)).await;
     Surroundings::default().refuses("cluster-made", "secrets", &saved);
 
-    let info = json!({"metadata": {"namespace": "kube-public"}, "data": {"kubeconfig": "{}"}});
-    let info = object("v1", "ConfigMap", "cluster-info", info);
-    Surroundings::default().refuses("cluster-made", "configmaps", &info);
+    // These names are taken in some clusters and not in others, so they are not created.
+    for (namespace, name) in [("kube-public", "cluster-info"), ("kube-system", "extension-apiserver-authentication")] {
+        let mut saved = config_map(name);
+        saved["metadata"]["namespace"] = namespace.into();
+        Surroundings::default().refuses("cluster-made", "configmaps", &saved);
+    }
 }
 
 pub async fn namesakes_of_what_clusters_make_are_restored() {

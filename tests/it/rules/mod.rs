@@ -19,7 +19,7 @@ use ckbackup::restore::RULES;
 use futures::FutureExt;
 
 macro_rules! rules {
-    ($($rule:ident { needs: $needs:tt, spares: $spares:tt })+) => {
+    ($($rule:ident { needs: $needs:tt, spares: $spares:tt $(,)? })+) => {
         /// The rules that have a test which fails without them.
         const TESTED: &[&str] = &[$(stringify!($rule)),+];
 

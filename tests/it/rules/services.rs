@@ -94,8 +94,13 @@ pub async fn a_load_balancer_gets_new_addresses() {
     let saved = place.save_here("services", local_load_balancer()).await;
     let ingress = json!({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}});
     let saved = place.change("services", &saved, "/status", ingress).await;
-    let but =
-        [ADDRESSES[0], ADDRESSES[1], ".spec.healthCheckNodePort", ".spec.ports[0].nodePort", ".status.loadBalancer"];
+    let but = [
+        ADDRESSES[0],
+        ADDRESSES[1],
+        ".spec.healthCheckNodePort",
+        ".spec.ports[0].nodePort",
+        ".status.loadBalancer.ingress",
+    ];
     let restored = comes_back(&place, &Surroundings::default(), "services", &saved, &but).await;
     assert!(restored["spec"]["healthCheckNodePort"].is_number());
 

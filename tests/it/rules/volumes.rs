@@ -68,7 +68,6 @@ pub async fn a_volume_awaits_its_claim_by_name() {
         ".metadata.annotations.pv.kubernetes.io/bound-by-controller",
         ".spec.claimRef.resourceVersion",
         ".spec.claimRef.uid",
-        ".status.lastPhaseTransitionTime",
         ".status.phase",
     ];
     let restored = comes_back(&place, &Surroundings::default(), "persistentvolumes", &saved, &but).await;

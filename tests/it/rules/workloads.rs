@@ -35,7 +35,7 @@ pub async fn a_job_gets_a_selector_of_its_own() {
     let mut bare = job("bare", json!({}));
     bare["spec"]["template"].as_object_mut().unwrap().remove("metadata");
     let saved = place.save_here("jobs.batch", bare).await;
-    comes_back(&place, &Surroundings::default(), "jobs.batch", &saved, &but[2..]).await;
+    comes_back(&place, &Surroundings::default(), "jobs.batch", &saved, &but).await;
 }
 
 pub async fn a_job_with_a_manual_selector_keeps_it() {

@@ -1,0 +1,91 @@
+//! Restores that are cut off: by a lost API server, by a signal. The same command goes on with them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use crate::harness::command::signal;
+use crate::harness::control_plane::shared;
+use crate::harness::{Action, ControlPlane, FaultProxy, eventually};
+use crate::restore_fixture::*;
+
+const MAPS: &str = "[{name: maps, apply: {kinds: [ConfigMap]}}, \
+    {name: open, gate: {kind: Pod, condition: Ready, labels: never=there, timeout: 5m}}, \
+    {name: later, after: [maps], apply: {kinds: [Secret]}}]";
+
+/// The API server is killed at the tenth write. It ends within its patience with a server that restarts, says how to
+/// go on, and does so.
+#[tokio::test]
+async fn a_restore_that_loses_its_api_server_ends_soon_says_how_to_go_on_and_completes() {
+    let (rig, namespace) = (Rig::new().await, shared().namespace("lost").await);
+    fill(&namespace, 40).await;
+    rig.back_up(&shared().kubeconfig, &only(&namespace)).await;
+    let mut plane = ControlPlane::start(&rig.scratch, "fragile").await;
+    plane.api().create_namespace(&namespace).await;
+    let victim = Arc::new(AtomicU32::new(plane.sandbox.pids().1));
+    let writes = AtomicU32::new(0);
+    let proxy = FaultProxy::tls(plane.sandbox.server(), &plane.ca_pem(), move |request| {
+        let tenth = request.is("POST", "/configmaps") && writes.fetch_add(1, SeqCst) == 9;
+        if !tenth {
+            return Action::Forward;
+        }
+        let victim = victim.clone();
+        Action::After(Box::new(move || signal(victim.load(SeqCst), "KILL")))
+    });
+    let kubeconfig = plane.kubeconfig_through(&proxy, &rig.scratch, "fragile");
+    let plan = rig.plan(MAPS);
+
+    let begin = Instant::now();
+    let lost = rig.restore(&plan, &kubeconfig).timeout(Duration::from_secs(100)).run().await.expect(1);
+    assert!(begin.elapsed() < Duration::from_secs(75), "{:?}", begin.elapsed());
+    assert!(lost.stderr.contains("was lost") && lost.stderr.contains("run the same command again"), "{lost}");
+    let cut = summary(&lost);
+    assert_eq!((cut["status"].as_str(), step(&cut, "later")["status"].as_str()), (Some("stopped"), Some("notRun")));
+
+    plane.sandbox.restart_apiserver().await.unwrap();
+    let stood = plane.api().list(&config_maps(&namespace)).await.len() as u64;
+    assert!((10..40).contains(&stood), "{stood}");
+    let done = rig.restore(&plan, &kubeconfig).run().await.expect_success();
+    assert_eq!(items(&summary(&done)), [40 - stood, 0, stood, 0, 0], "{done}");
+    assert_eq!(plane.api().list(&config_maps(&namespace)).await.len(), 40);
+}
+
+#[tokio::test]
+async fn an_api_server_that_is_down_from_the_begin_fails_in_words() {
+    let (rig, namespace) = (Rig::new().await, shared().namespace("down").await);
+    fill(&namespace, 1).await;
+    rig.back_up(&shared().kubeconfig, &only(&namespace)).await;
+    let (proxy, kubeconfig) = rig.in_front_of_shared(|_| Action::DropBefore);
+    let down = rig.restore(&rig.plan(MAPS), &kubeconfig).run().await.expect(1);
+    assert!(down.stderr.contains(&format!("reach the Kubernetes API at {}", proxy.url())), "{down}");
+    assert!(down.stderr.contains("hint: check that the API server is up"), "{down}");
+}
+
+/// After ten writes the server is silent, so that the signal comes in the middle.
+#[tokio::test]
+async fn ctrl_c_stops_a_restore_says_what_stands_and_the_same_command_goes_on() {
+    let (rig, namespace) = (Rig::new().await, shared().namespace("interrupted").await);
+    fill(&namespace, 30).await;
+    rig.back_up(&shared().kubeconfig, &only(&namespace)).await;
+    empty(&namespace).await;
+    let writes = AtomicU32::new(0);
+    let (proxy, kubeconfig) = rig.in_front_of_shared(move |request| {
+        let late = request.is("POST", "/configmaps") && writes.fetch_add(1, SeqCst) >= 10;
+        if late { Action::Hang } else { Action::Forward }
+    });
+    let plan = rig.plan(MAPS);
+    let running = rig.restore(&plan, &kubeconfig).start().await;
+    eventually("all are in flight", async || proxy.count("POST", "/configmaps") == 30).await;
+    eventually("ten stand", async || shared().api().list(&config_maps(&namespace)).await.len() == 10).await;
+    let begin = Instant::now();
+    running.signal("INT");
+    let stopped = running.finish().await.expect(130);
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert!(stopped.stderr.contains("hint: run the same command again"), "{stopped}");
+    assert!(stopped.stderr.contains("interrupted; 10 objects are in the cluster"), "{stopped}");
+    let cut = summary(&stopped);
+    assert_eq!((cut["status"].as_str(), step(&cut, "later")["status"].as_str()), (Some("stopped"), Some("notRun")));
+
+    let done = rig.restore(&plan, &shared().kubeconfig).run().await.expect_success();
+    assert_eq!(items(&summary(&done)), [20, 0, 10, 0, 0], "{done}");
+}

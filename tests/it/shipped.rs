@@ -1,0 +1,102 @@
+//! What is shipped as an example works: schedules, plans, and the commands of the documents.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::harness::control_plane::shared;
+use crate::harness::{Ckbackup, Scratch};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
+    let files: Vec<_> = entries.filter(|path| path.extension().is_some_and(|e| e == extension)).collect();
+    assert!(!files.is_empty(), "{folder} has no {extension}");
+    files
+}
+
+#[tokio::test]
+async fn every_shipped_schedule_and_plan_is_valid() {
+    let scratch = Scratch::new();
+    let shipped = [files("schedules", "yaml"), files("restore-plans", "yaml")].concat();
+    let validated = Ckbackup::new(&scratch).arg("validate").args(&shipped).run().await.expect_success();
+    assert_eq!(validated.stdout.lines().count(), shipped.len(), "{validated}");
+}
+
+/// The calls of ckbackup in a document: in blocks of code, and in backticks within a line.
+fn commands(document: &str) -> Vec<String> {
+    let (mut found, mut in_code) = (Vec::new(), false);
+    for line in document.replace("\\\n", " ").lines() {
+        if line.trim_start().starts_with("```") {
+            in_code = !in_code;
+        } else if in_code {
+            found.extend(line.trim_start().starts_with("ckbackup ").then(|| line.trim().to_owned()));
+        } else {
+            found.extend(line.split('`').skip(1).step_by(2).filter(|c| c.starts_with("ckbackup ")).map(String::from));
+        }
+    }
+    found
+}
+
+/// The words of a command, without its comment.
+fn words(command: &str) -> Vec<&str> {
+    let command = command.split(" #").next().unwrap().split(" | ").next().unwrap();
+    command.split_whitespace().skip(1).collect()
+}
+
+#[test]
+fn commands_are_found_in_blocks_and_in_lines() {
+    let found =
+        commands("Run `ckbackup list` now.\n```sh\nckbackup restore -f P \\\n  --yes   # all\nls\n```\n`ls` x\n");
+    assert_eq!(found, ["ckbackup list", "ckbackup restore -f P    --yes   # all"]);
+    assert_eq!(words(&found[1]), ["restore", "-f", "P", "--yes"]);
+}
+
+/// `--help` behind them shows that the words before it are understood, without doing anything.
+#[tokio::test]
+async fn every_command_of_the_documents_is_understood() {
+    let scratch = Scratch::new();
+    let documents =
+        [vec![root().join("README.md")], files("runbooks", "md"), files("docs", "md"), files("deploy", "md")];
+    let mut count = 0;
+    for document in documents.concat() {
+        for command in commands(&std::fs::read_to_string(&document).unwrap()) {
+            let words = words(&command);
+            if words[0] == "VERB" {
+                continue;
+            }
+            // Prose names options without their values.
+            let plain = Ckbackup::new(&scratch).args(&words).arg("--help").run().await;
+            let valued = Ckbackup::new(&scratch).args(&words).args(["secrets/shop/web", "--help"]).run().await;
+            let understood = plain.code() == Some(0) || valued.code() == Some(0);
+            assert!(understood, "{}: {command}: {plain}", document.display());
+            count += 1;
+        }
+    }
+    assert!(count > 25, "only {count} commands were found");
+    let misspelt = Ckbackup::new(&scratch).args(["restore", "--dryrun", "--help"]).run().await;
+    misspelt.expect(2);
+}
+
+/// Why the runbook blanks versions, and need not blank uids but where an object names another by one.
+#[tokio::test]
+async fn the_api_server_refuses_new_objects_with_a_version_and_gives_others_a_new_uid() {
+    let (api, namespace) = (shared().api(), shared().namespace("as-sent").await);
+    let maps = format!("/api/v1/namespaces/{namespace}/configmaps");
+    let uid = "6b1d1f0c-2a53-4a7b-9d0e-5a1f3f0c7e11";
+    let mut object =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "resourceVersion": "7"}});
+    let body = Some(("application/json", serde_json::to_vec(&object).unwrap()));
+    let (code, answer) = api.send(reqwest::Method::POST, &maps, body).await;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    assert!(code >= 400 && answer.contains("resourceVersion should not be set on objects to be created"), "{answer}");
+
+    object["metadata"] = json!({"name": "a", "resourceVersion": "", "uid": uid});
+    let created = api.create(&maps, &object).await;
+    assert_ne!(created["metadata"]["uid"], uid);
+}
