@@ -235,7 +235,7 @@ async fn an_index_that_somebody_else_sealed_is_refused() {
     forge_index(&stage, &forged, &id);
 
     let verified = stage.verify(&forged, &id).await.expect(5);
-    assert!(verified.stderr.contains(&format!("{id}/{INDEX}")), "{verified}");
+    assert!(verified.stdout.contains(&format!("{id}/{INDEX}")), "{verified}");
     let object = format!("cm/{}/config-1", stage.namespace);
     let one = stage.ckbackup(&forged).args(["extract", &id, "--object", &object]).run().await.expect(5);
     assert!(one.stdout.is_empty() && one.stderr.contains("vouches for it"), "{one}");
