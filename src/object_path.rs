@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn names_that_no_file_can_have_are_encoded() {
-        let path = |name| object_path("roles.rbac.authorization.k8s.io", "v1", "n", name);
+        let path = |name: &str| object_path("roles.rbac.authorization.k8s.io", "v1", "n", name);
         assert!(path("a\\b").ends_with("/a%5Cb.json"));
         assert!(path("nul\0x").ends_with("/nul%00x.json"));
         assert!(path("two\nlines").ends_with("/two%0Alines.json"));

@@ -256,11 +256,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn named(path: &str, content: &[u8]) -> Member {
-        Member {
-            path: path.into(),
-            content: vec![bytes::Bytes::copy_from_slice(content)],
-            traits: Default::default(),
-        }
+        Member { path: path.into(), content: vec![bytes::Bytes::copy_from_slice(content)], traits: Default::default() }
     }
 
     fn refused<T: std::fmt::Debug>(result: Result<T>, because: &str) {

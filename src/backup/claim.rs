@@ -118,13 +118,11 @@ fn configuration(run: &Run<'_>) -> Result<Vec<Member>> {
     let schedule = ("schedule.yaml".to_string(), run.schedule.source_text.clone().into_bytes());
     let mut files = vec![schedule];
     for (path, file) in run.schedule.include.entries() {
-        let content = std::fs::read(file).context(|| format!("read {}, which the schedule includes", file.display()))?;
+        let content =
+            std::fs::read(file).context(|| format!("read {}, which the schedule includes", file.display()))?;
         files.push((path, content));
     }
-    let member = |(path, content): (String, Vec<u8>)| Member {
-        path,
-        content: vec![content.into()],
-        traits: Default::default(),
-    };
+    let member =
+        |(path, content): (String, Vec<u8>)| Member { path, content: vec![content.into()], traits: Default::default() };
     Ok(files.into_iter().map(member).collect())
 }

@@ -72,7 +72,9 @@ async fn create(run: &Run<'_>, claim: &Claim, relative: &str, bytes: Vec<u8>) ->
     let key = claim.folder.of(relative);
     match run.vault.create(&key, Bytes::from(bytes)).await? {
         Created::Yes(_) => Ok(()),
-        Created::Taken => Err(Error::integrity(format!("{key} was written by somebody else while this run was under way"))
-            .hint("this run was not committed; find out who writes to the vault")),
+        Created::Taken => {
+            Err(Error::integrity(format!("{key} was written by somebody else while this run was under way"))
+                .hint("this run was not committed; find out who writes to the vault"))
+        }
     }
 }

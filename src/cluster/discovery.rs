@@ -191,7 +191,8 @@ impl Discovered {
     fn set_doubles_apart(&mut self) {
         let names: Vec<_> = self.types.iter().map(ResourceType::name).collect();
         let same_as = |t: &ResourceType| {
-            let row = SAME_OBJECTS.iter().find(|(second, first)| *second == t.name() && names.iter().any(|n| n == first));
+            let row =
+                SAME_OBJECTS.iter().find(|(second, first)| *second == t.name() && names.iter().any(|n| n == first));
             row.map(|(_, first)| *first)
         };
         for found in std::mem::take(&mut self.types) {

@@ -233,8 +233,10 @@ async fn read_kubeconfig(files: &[PathBuf], context: Option<&str>) -> Result<(ku
     let name = match context.map(String::from).or_else(|| merged.current_context.clone()) {
         Some(name) if known.contains(&name) => name,
         Some(name) => {
-            return Err(Error::usage(format!("no such context: {name}"))
-                .hint(format!("the kubeconfig knows: {}", if known.is_empty() { "none".into() } else { known.join(", ") })));
+            return Err(Error::usage(format!("no such context: {name}")).hint(format!(
+                "the kubeconfig knows: {}",
+                if known.is_empty() { "none".into() } else { known.join(", ") }
+            )));
         }
         None => {
             return Err(Error::usage("the kubeconfig has no current context")

@@ -101,7 +101,11 @@ pub async fn read_committed(
         )));
     }
     if !manifest.id.began_at(manifest.started) {
-        return Err(Error::integrity(format!("{}: it began at {}, which is not what its id says", place(), manifest.started)));
+        return Err(Error::integrity(format!(
+            "{}: it began at {}, which is not what its id says",
+            place(),
+            manifest.started
+        )));
     }
     let standing = judge(&bytes, signature.as_deref(), &manifest, signers);
     Ok(Some(Committed { folder: folder.clone(), manifest, bytes, standing }))

@@ -143,7 +143,9 @@ impl OpenBackup {
     pub fn segment_record(&self, source: &str, number: u32) -> Result<&SegmentRecord> {
         let segments = self.manifest.source(source).map(|s| &s.segments);
         let found = segments.and_then(|all| all.get((number as usize).wrapping_sub(1)));
-        found.ok_or_else(|| Error::integrity(format!("the index names segment {number} of {source}, the manifest does not")))
+        found.ok_or_else(|| {
+            Error::integrity(format!("the index names segment {number} of {source}, the manifest does not"))
+        })
     }
 
     /// The content of one member, checked against the index.

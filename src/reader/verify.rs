@@ -74,7 +74,9 @@ pub async fn verify(
             Ok(count) => {
                 members = members.map(|all| all + count);
             }
-            Err(e) if e.kind() == Kind::Integrity => findings.push(Finding { object: folder.of(&record.key), error: e }),
+            Err(e) if e.kind() == Kind::Integrity => {
+                findings.push(Finding { object: folder.of(&record.key), error: e })
+            }
             Err(e) => return Err(e),
         }
         objects += 1;

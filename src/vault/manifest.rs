@@ -175,8 +175,7 @@ pub struct IndexRecord {
 impl Manifest {
     /// The bytes that are signed and stored.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let mut bytes =
-            serde_json::to_vec_pretty(self).map_err(|e| Error::failed("write the manifest").because(e))?;
+        let mut bytes = serde_json::to_vec_pretty(self).map_err(|e| Error::failed("write the manifest").because(e))?;
         bytes.push(b'\n');
         Ok(bytes)
     }

@@ -19,9 +19,9 @@ use object_store::client::{HttpError, HttpErrorKind};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, GetResult, ObjectStore, PutMode, PutOptions, PutPayload, PutResult};
 
+use self::layout::BackupId;
 pub use self::store::StoreSettings;
 pub use self::upload::Upload;
-use self::layout::BackupId;
 use crate::config::VaultLocation;
 use crate::error::{Context, Error, Kind, Result};
 
@@ -165,8 +165,7 @@ impl Vault {
 
     async fn folders(&self, under: &str) -> Result<Vec<String>> {
         let prefix = if under.is_empty() { self.root.clone() } else { self.path(under)? };
-        let listed =
-            self.store.list_with_delimiter(Some(&prefix)).await.map_err(|e| self.explain("list", under, e))?;
+        let listed = self.store.list_with_delimiter(Some(&prefix)).await.map_err(|e| self.explain("list", under, e))?;
         Ok(listed.common_prefixes.iter().filter_map(|p| p.filename().map(String::from)).collect())
     }
 
@@ -174,10 +173,10 @@ impl Vault {
     pub async fn list(&self, under: &str) -> Result<Vec<Listed>> {
         let prefix = self.path(under)?;
         let cut = self.root.as_ref().len() + usize::from(!self.root.as_ref().is_empty());
-        let listed = self.store.list(Some(&prefix)).map_ok(|o| Listed {
-            key: o.location.as_ref()[cut..].to_string(),
-            bytes: o.size,
-        });
+        let listed = self
+            .store
+            .list(Some(&prefix))
+            .map_ok(|o| Listed { key: o.location.as_ref()[cut..].to_string(), bytes: o.size });
         listed.try_collect().await.map_err(|e| self.explain("list", under, e))
     }
 
@@ -257,7 +256,9 @@ impl Vault {
         let whole = options.range.is_none();
         let read = match self.get_version(key, options).await {
             Ok(got) if whole && got.meta.size > LARGEST_WHOLE => {
-                return Err(Error::integrity(format!("{key} has {} bytes, far more than it can have", got.meta.size)).into());
+                return Err(
+                    Error::integrity(format!("{key} has {} bytes, far more than it can have", got.meta.size)).into()
+                );
             }
             Ok(got) => {
                 let size = got.meta.size;
@@ -284,7 +285,11 @@ impl Vault {
     }
 
     /// An object from its beginning, piece by piece.
-    pub async fn stream(&self, key: &str, version: Option<&str>) -> Result<BoxStream<'static, Result<Bytes>>, ReadError> {
+    pub async fn stream(
+        &self,
+        key: &str,
+        version: Option<&str>,
+    ) -> Result<BoxStream<'static, Result<Bytes>>, ReadError> {
         let options = GetOptions { version: version.map(String::from), ..GetOptions::default() };
         let got = self.get_version(key, options).await.map_err(|e| match e {
             object_store::Error::NotFound { .. } => ReadError::NotFound,
@@ -296,7 +301,8 @@ impl Vault {
 
     /// A store's error in words: what, where, and what to do.
     fn explain(&self, doing: &str, key: &str, e: object_store::Error) -> Error {
-        let place = if key.is_empty() { self.shown.clone() } else { format!("{}/{key}", self.shown.trim_end_matches('/')) };
+        let place =
+            if key.is_empty() { self.shown.clone() } else { format!("{}/{key}", self.shown.trim_end_matches('/')) };
         let error = match &e {
             object_store::Error::NotFound { .. } if is_missing_bucket(&e) => {
                 return Error::failed(format!("no such vault: {} (the bucket does not exist)", self.shown))
@@ -308,10 +314,8 @@ impl Vault {
                 Error::failed(format!("no permission to {doing} {place}"))
                     .hint("check the credentials in the environment and what they allow on this vault")
             }
-            _ if e.to_string().contains("No space left") => {
-                Error::failed(format!("{doing} {place}: the disk is full"))
-                    .hint("make room and run it again; nothing was committed")
-            }
+            _ if e.to_string().contains("No space left") => Error::failed(format!("{doing} {place}: the disk is full"))
+                .hint("make room and run it again; nothing was committed"),
             _ => Error::failed(format!("{doing} {place}"))
                 .hint("check that the storage is reachable, then run it again; nothing that was committed is lost"),
         };
@@ -322,7 +326,9 @@ impl Vault {
 /// The error in one line: of a server's XML only code and message.
 fn what_the_store_said(e: &object_store::Error) -> String {
     let text = e.to_string();
-    let Some((begin, body)) = text.find("<?xml").or(text.find("<Error")).map(|at| text.split_at(at)) else { return text };
+    let Some((begin, body)) = text.find("<?xml").or(text.find("<Error")).map(|at| text.split_at(at)) else {
+        return text;
+    };
     let tag = |name: &str| body.split_once(&format!("<{name}>"))?.1.split('<').next();
     format!("{begin}{}: {}", tag("Code").unwrap_or("no code"), tag("Message").unwrap_or("no message"))
 }

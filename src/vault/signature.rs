@@ -100,13 +100,15 @@ impl Signers {
 
     /// Checks an armoured signature over `message`, made at about `when`.
     pub fn verify(&self, message: &[u8], signature: &[u8], when: Timestamp) -> Result<SignedBy> {
-        let signature = SshSig::from_pem(signature)
-            .map_err(|e| Error::integrity("the signature cannot be read").because(e))?;
+        let signature =
+            SshSig::from_pem(signature).map_err(|e| Error::integrity("the signature cannot be read").because(e))?;
         let known = self.entries.iter().find(|e| e.key.key_data() == signature.public_key());
         let fingerprint = PublicKey::from(signature.public_key().clone()).fingerprint(HashAlg::Sha256).to_string();
         let Some(entry) = known else {
             return Err(Error::integrity(format!("signed by {fingerprint}, which {} does not trust", self.shown))
-                .hint("if that key is yours, add its public half to the trusted signers; if not, the backup is not yours"));
+                .hint(
+                    "if that key is yours, add its public half to the trusted signers; if not, the backup is not yours",
+                ));
         };
         let early = entry.valid_after.is_some_and(|t| when < t);
         let late = entry.valid_before.is_some_and(|t| when >= t);
@@ -143,7 +145,9 @@ fn parse_line(line: &str) -> Result<Option<Entry>> {
             "valid-after" => entry.valid_after = Some(parse_time(value)?),
             "valid-before" => entry.valid_before = Some(parse_time(value)?),
             "cert-authority" => {
-                return Err(Error::new(Kind::Usage, "cert-authority lines are not supported").hint("name the keys themselves"));
+                return Err(
+                    Error::new(Kind::Usage, "cert-authority lines are not supported").hint("name the keys themselves")
+                );
             }
             other => return Err(Error::usage(format!("unknown option {other:?}"))),
         }

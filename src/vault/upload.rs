@@ -34,7 +34,14 @@ enum State {
 impl Upload {
     pub(super) async fn begin(vault: &Vault, key: &str) -> Result<Upload> {
         let path = vault.path(key)?;
-        Ok(Upload { vault: vault.clone(), key: key.into(), path, state: State::Small, pending: BytesMut::new(), sent: 0 })
+        Ok(Upload {
+            vault: vault.clone(),
+            key: key.into(),
+            path,
+            state: State::Small,
+            pending: BytesMut::new(),
+            sent: 0,
+        })
     }
 
     /// Adds bytes; waits when enough parts are on their way.

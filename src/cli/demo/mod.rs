@@ -120,8 +120,7 @@ impl<'a> Demo<'a> {
         let file = |name: &str| path_text(&self.dir.join(name));
         let (vault, kubeconfig) = (format!("file://{}", file("vault")), path_text(empty.kubeconfig()));
         let (identity, signers) = (file("keys/on-call/identity.txt"), file("keys/on-call/allowed_signers"));
-        let known =
-            ["--vault", &vault, "--signers", &signers, "--identity", &identity, "--kubeconfig", &kubeconfig];
+        let known = ["--vault", &vault, "--signers", &signers, "--identity", &identity, "--kubeconfig", &kubeconfig];
         let plan = file("restore-plans/workload-cluster.yaml");
         self.verb(&[&["restore", "-f", &plan, "--backup", "latest", "--yes"], &known[..]].concat()).await?;
         self.title("What came back, compared with the backup");
