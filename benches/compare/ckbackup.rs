@@ -16,7 +16,7 @@ const CLUSTER: &str = "bench";
 /// Where backups of a measurement go.
 pub enum Place {
     Folder(PathBuf),
-    S3(S3),
+    S3(Box<S3>),
 }
 
 impl Place {

@@ -26,7 +26,7 @@ pub async fn measure(bench: &Bench) -> Result<Vec<Row>> {
     let s3 = S3::start(bench).await?;
     let bucket = s3.bucket_folder.clone();
     let reader = PlainReader::new(bench, &s3)?;
-    let place = Place::S3(s3);
+    let place = Place::S3(Box::new(s3));
     let summary = fill_vault(bench, &Platform::build(scale)?, &place).await?;
     let segment = only_segment(&bucket, &summary)?;
     bench.say(format!("  the segment has {:.0} MiB", segment.bytes as f64 / f64::from(1 << 20)));

@@ -15,6 +15,9 @@ use crate::vault::Vault;
 use crate::vault::layout::BackupFolder;
 use crate::vault::manifest::{Manifest, SegmentRecord};
 
+/// Source and number of a segment.
+type SegmentId = (String, u32);
+
 /// A backup whose index can be read: somebody gave an identity that opens it.
 pub struct OpenBackup {
     vault: Vault,
@@ -26,7 +29,7 @@ pub struct OpenBackup {
     index: SealedObject,
     directory: Vec<FrameRecord>,
     whole_index: OnceCell<Vec<u8>>,
-    segments: Mutex<HashMap<(String, u32), Arc<OnceCell<SealedObject>>>>,
+    segments: Mutex<HashMap<SegmentId, Arc<OnceCell<SealedObject>>>>,
 }
 
 impl OpenBackup {

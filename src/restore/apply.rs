@@ -143,7 +143,7 @@ fn outcome_words(items: &Items) -> String {
 }
 
 async fn run_wave(work: &Arc<Work>, step: usize, wave: &[usize], tally: &Arc<Mutex<Tally>>) -> Result<()> {
-    let fetches = wave.to_vec().into_iter().map(|at| fetch(work.clone(), step, at));
+    let fetches = wave.iter().copied().map(|at| fetch(work.clone(), step, at));
     let mut frames = futures::stream::iter(fetches).buffered(FRAMES_AHEAD);
     let mut writes = JoinSet::new();
     while let Some(jobs) = frames.next().await {

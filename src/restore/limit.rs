@@ -93,7 +93,7 @@ mod tests {
         }
         assert_eq!(limiter.current(), BEGIN + 1);
         limiter.busy(None).await;
-        assert_eq!(limiter.current(), (BEGIN + 1) / 2);
+        assert_eq!(limiter.current(), BEGIN.div_ceil(2));
         let mut held = Vec::new();
         for _ in 0..limiter.current() {
             held.push(limiter.acquire().await.unwrap());

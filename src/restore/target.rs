@@ -38,10 +38,12 @@ impl ServedType {
     }
 }
 
+type Answer = Result<ServedType, Unserved>;
+
 /// Served types, or why a type is not served. Each is asked for once.
 pub struct Target {
     cluster: Cluster,
-    types: Mutex<HashMap<String, Arc<OnceCell<Result<ServedType, Unserved>>>>>,
+    types: Mutex<HashMap<String, Arc<OnceCell<Answer>>>>,
 }
 
 /// Why a type is not served.
@@ -65,14 +67,14 @@ impl Target {
     }
 
     /// How the target serves a type. With `awaited`, the type's definition was restored and is waited for.
-    pub async fn served(&self, kind: &SavedType, awaited: bool) -> Result<ServedType, Unserved> {
+    pub async fn served(&self, kind: &SavedType, awaited: bool) -> Answer {
         let key = format!("{}/{}", kind.resource, kind.version);
         let cell = self.types.lock().await.entry(key).or_default().clone();
         cell.get_or_init(|| self.ask(kind, awaited)).await.clone()
     }
 
     /// Asks until the type is served or the time is over. One type that is not served holds up only itself.
-    async fn ask(&self, kind: &SavedType, awaited: bool) -> Result<ServedType, Unserved> {
+    async fn ask(&self, kind: &SavedType, awaited: bool) -> Answer {
         let begin = Instant::now();
         let within = if awaited { SERVED_WITHIN } else { Duration::ZERO };
         loop {

@@ -1,7 +1,5 @@
 //! The direction in which modules depend on one another, and what only the command line may do.
 
-#![allow(clippy::unwrap_used)]
-
 use std::path::{Path, PathBuf};
 
 /// Modules from the top to the bottom: each may use those of lower levels, not its neighbours.

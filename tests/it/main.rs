@@ -1,5 +1,8 @@
 //! The integration tests: one binary, real servers.
 
+// Clippy knows test functions, not what they share.
+#![allow(clippy::unwrap_used)]
+
 mod age_interop;
 mod architecture;
 mod backup_cluster;

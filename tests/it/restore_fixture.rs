@@ -1,7 +1,5 @@
 //! What the restore tests begin with: keys, a folder vault, a schedule, and commands as a user types them.
 
-#![allow(clippy::unwrap_used)]
-
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};

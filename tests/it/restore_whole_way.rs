@@ -1,8 +1,6 @@
 //! The whole way with a platform like the real thing: `ckbackup demo`, its backup restored elsewhere, and its backup
 //! opened with stock tools by the commands of the runbook.
 
-#![allow(clippy::unwrap_used)]
-
 use std::collections::HashSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,5 @@
 //! What is shipped as an example works: schedules, plans, and the commands of the documents.
 
-#![allow(clippy::unwrap_used)]
-
 use std::path::{Path, PathBuf};
 
 use serde_json::json;

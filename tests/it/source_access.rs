@@ -200,7 +200,7 @@ async fn register_stale(api: &Api, groups: &[&str]) {
             let found = known.iter().find(|item| item["metadata"]["name"] == **group);
             found.is_some_and(|item| item["versions"][0]["freshness"] == "Stale")
         };
-        groups.iter().all(|group| stale(&group))
+        groups.iter().all(stale)
     };
     eventually("the groups are known to be stale", is_stale).await;
 }

@@ -3,8 +3,6 @@
 //! The table names each rule's tests. Those under `needs` fail without the rule, which is itself tested; those under
 //! `spares` show what the rule must leave alone.
 
-#![allow(clippy::unwrap_used)]
-
 mod letter;
 mod made_elsewhere;
 mod metadata;
