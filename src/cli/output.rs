@@ -1,6 +1,6 @@
 //! Standard output: results, in the form that was asked for.
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -55,6 +55,11 @@ pub(super) fn print_error(error: &Error) {
     if let Ok(text) = serde_json::to_string(&Failure::from(error)) {
         let _ = write(format!("{text}\n").as_bytes());
     }
+}
+
+/// Whether a person reads standard output.
+pub(super) fn is_terminal() -> bool {
+    std::io::stdout().is_terminal()
 }
 
 /// Writes to standard output. False when nobody reads any more (`… | head -1`), which is no failure.

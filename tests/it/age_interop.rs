@@ -117,9 +117,9 @@ impl Vector {
 
 fn vectors() -> Vec<Vector> {
     let folder = std::env::var_os(VECTORS).map(PathBuf::from).unwrap_or_else(|| {
-        panic!("{VECTORS} must name the folder of the Go module c2sp.org/CCTV/age (make test sets it)")
+        panic!("{VECTORS} must name the folder with the age test vectors (make test sets it)")
     });
-    let mut paths: Vec<_> = fs::read_dir(folder.join("testdata")).unwrap().map(|e| e.unwrap().path()).collect();
+    let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
     paths.sort();
     paths.iter().map(|path| Vector::read(path)).collect()
 }

@@ -40,7 +40,7 @@ async fn one_object_comes_out_to_the_byte_by_any_of_its_names() {
             let object = format!("{kind}/{namespace}/{name}");
             let run = stage.ckbackup(&place).args(["extract", &id, "--object", &object]).run().await.expect_success();
             // Behind it only the line feed that a terminal wants.
-            assert_eq!(run.stdout.strip_suffix('\n').unwrap_or(&run.stdout), exact.trim_end_matches('\n'), "{object}");
+            assert_eq!(run.stdout, exact, "{object}");
         }
     }
     let extract = |object: &str| stage.ckbackup(&place).args(["extract", &id, "--object", object]).run();

@@ -292,7 +292,8 @@ async fn to_output(
                 false if ObjectPath::parse(&entry.path).is_some() => text.extend(one_line(content)),
                 false => continue,
             }
-            if !text.ends_with(b"\n") {
+            // To the byte for a program; on a terminal the prompt should not stand in the same line.
+            if !text.ends_with(b"\n") && (!exact || output::is_terminal()) {
                 text.push(b'\n');
             }
         }
