@@ -39,7 +39,6 @@ async fn one_object_comes_out_to_the_byte_by_any_of_its_names() {
         for kind in names {
             let object = format!("{kind}/{namespace}/{name}");
             let run = stage.ckbackup(&place).args(["extract", &id, "--object", &object]).run().await.expect_success();
-            // Behind it only the line feed that a terminal wants.
             assert_eq!(run.stdout, exact, "{object}");
         }
     }
