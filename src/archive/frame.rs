@@ -4,6 +4,7 @@ use std::io::{Cursor, Read};
 
 use sha2::{Digest, Sha256};
 
+use super::codec;
 use super::index::Entry;
 use crate::error::{Context, Error, Result};
 use crate::member::{Batch, Member};
@@ -79,7 +80,7 @@ pub fn split(batch: Batch) -> Vec<Vec<Member>> {
 }
 
 /// Packs members into a frame, and decodes it again: a compressor's error must not be found out at restore time.
-pub fn pack(members: &[Member], modified: u64, level: i32) -> Result<Frame> {
+pub fn pack(members: &[Member], modified: u64) -> Result<Frame> {
     let room = members.iter().map(|m| 1024 + m.size() as usize + 512).sum::<usize>();
     let mut tar = tar::Builder::new(Vec::with_capacity(room + 1024));
     let mut entries = Vec::with_capacity(members.len());
@@ -90,12 +91,12 @@ pub fn pack(members: &[Member], modified: u64, level: i32) -> Result<Frame> {
     let end = tar.get_ref().len();
     let mut decoded = tar.into_inner().context(|| "pack tar".into())?;
     decoded.truncate(end);
-    encode(&decoded, entries, level)
+    encode(&decoded, entries)
 }
 
 /// The frame that ends a segment's tar.
-pub fn pack_end(level: i32) -> Result<Frame> {
-    encode(&END_OF_TAR, Vec::new(), level)
+pub fn pack_end() -> Result<Frame> {
+    encode(&END_OF_TAR, Vec::new())
 }
 
 fn append(tar: &mut tar::Builder<Vec<u8>>, member: &Member, modified: u64, position: u64) -> Result<Entry> {
@@ -120,22 +121,14 @@ fn append(tar: &mut tar::Builder<Vec<u8>>, member: &Member, modified: u64, posit
     })
 }
 
-fn encode(decoded: &[u8], entries: Vec<Entry>, level: i32) -> Result<Frame> {
-    let encoded = compress(decoded, level)?;
+fn encode(decoded: &[u8], entries: Vec<Entry>) -> Result<Frame> {
+    let encoded = compress(decoded)?;
     Ok(Frame { encoded, decoded_len: decoded.len() as u64, entries })
 }
 
 /// One Zstandard frame with checksum and size, decoded again before it is trusted, and within what readers accept.
-pub fn compress(decoded: &[u8], level: i32) -> Result<Vec<u8>> {
-    let mut compressor = zstd::bulk::Compressor::new(level).context(|| "start zstd".into())?;
-    compressor.include_checksum(true).context(|| "set up zstd".into())?;
-    compressor.include_contentsize(true).context(|| "set up zstd".into())?;
-    let encoded = compressor.compress(decoded).context(|| "compress a frame".into())?;
-    let again = zstd::bulk::decompress(&encoded, decoded.len()).context(|| "read back a frame".into())?;
-    if again != decoded {
-        return Err(Error::integrity("a compressed frame does not decode to what went in")
-            .hint("this machine's memory or processor may be faulty; run the backup on another one"));
-    }
+pub fn compress(decoded: &[u8]) -> Result<Vec<u8>> {
+    let encoded = codec::with(|codec| codec.compress(decoded))?;
     Limits::default().check(encoded.len() as u64, decoded.len() as u64)?;
     Ok(encoded)
 }
@@ -270,7 +263,7 @@ mod tests {
         fn what_is_packed_unpacks(contents in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..3000), 1..20)) {
             let path = |i: usize| format!("{}/{i}", "d".repeat(1 + i * 12));
             let members: Vec<_> = contents.iter().enumerate().map(|(i, c)| named(&path(i), c)).collect();
-            let frame = pack(&members, 0, 3).unwrap();
+            let frame = pack(&members, 0).unwrap();
             let decoded = decode(&frame.encoded, frame.decoded_len, &Limits::default()).unwrap();
             let all = super::members(&decoded, &frame.entries).unwrap();
             for (content, one) in contents.iter().zip(&all) {
@@ -309,25 +302,25 @@ mod tests {
 
     #[test]
     fn a_frame_that_decodes_to_another_size_is_refused() {
-        let frame = pack(&[named("a", b"x")], 0, 3).unwrap();
+        let frame = pack(&[named("a", b"x")], 0).unwrap();
         refused(decode(&frame.encoded, frame.decoded_len + 1, &Limits::default()), "bytes where the index says");
         refused(decode(&frame.encoded, frame.decoded_len - 1, &Limits::default()), "decode a frame");
     }
 
     #[test]
     fn entries_that_the_index_does_not_know_and_trailing_data_are_refused() {
-        let frame = pack(&[named("a", b"x"), named("b", b"y")], 0, 3).unwrap();
+        let frame = pack(&[named("a", b"x"), named("b", b"y")], 0).unwrap();
         let decoded = decode(&frame.encoded, frame.decoded_len, &Limits::default()).unwrap();
         refused(members(&decoded, &frame.entries[..1]), "after the last member");
         refused(members(&decoded, &frame.entries[1..]), "bytes before it");
         let mut longer = frame.encoded.clone();
-        longer.extend(pack_end(3).unwrap().encoded);
+        longer.extend(pack_end().unwrap().encoded);
         refused(decode(&longer, frame.decoded_len, &Limits::default()), "more than one frame");
     }
 
     #[test]
     fn another_members_bytes_at_the_right_length_are_refused() {
-        let frame = pack(&[named("a", b"1"), named("b", b"2")], 0, 3).unwrap();
+        let frame = pack(&[named("a", b"1"), named("b", b"2")], 0).unwrap();
         let decoded = decode(&frame.encoded, frame.decoded_len, &Limits::default()).unwrap();
         let mut swapped = frame.entries[0].clone();
         swapped.position = frame.entries[1].position;

@@ -150,7 +150,7 @@ fn encode_lines<T: Serialize>(values: &[T]) -> Result<(usize, Vec<u8>)> {
         serde_json::to_writer(&mut lines, value).map_err(|e| Error::failed("write the index").because(e))?;
         lines.push(b'\n');
     }
-    let encoded = frame::compress(&lines, 1).map_err(|e| e.within("write the index"))?;
+    let encoded = frame::compress(&lines).map_err(|e| e.within("write the index"))?;
     Ok((lines.len(), encoded))
 }
 

@@ -7,6 +7,7 @@
 //! Nothing here knows where the bytes go or come from.
 
 pub mod age;
+mod codec;
 pub mod frame;
 pub mod index;
 pub mod segment;

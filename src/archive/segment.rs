@@ -25,8 +25,6 @@ const SEAL_BLOCK: usize = 16 * age::CHUNK;
 pub struct Packing {
     /// How many frames are packed, and blocks sealed, at the same time.
     pub workers: usize,
-    /// Zstandard level.
-    pub level: i32,
     /// Once a segment's stored size reaches this, it is closed and the next begun. Bytes.
     pub segment_bytes: u64,
     /// Modification time of the members, seconds since 1970.
@@ -78,7 +76,7 @@ impl SealingStream {
         let (header, key) = age::begin(recipients)?;
         let mut stream = SealingStream {
             key,
-            pending: Vec::with_capacity(SEAL_BLOCK * 2),
+            pending: Vec::with_capacity(SEAL_BLOCK),
             next_chunk: 0,
             jobs: VecDeque::new(),
             workers: workers.max(1),
@@ -101,15 +99,19 @@ impl SealingStream {
     pub async fn write(&mut self, plaintext: &[u8]) -> Result<()> {
         self.plain.update(plaintext);
         self.plain_len += plaintext.len() as u64;
-        self.pending.extend_from_slice(plaintext);
-        // A block is only sealed when more follows: the last chunk is sealed differently.
-        while self.pending.len() > SEAL_BLOCK {
-            let rest = self.pending.split_off(SEAL_BLOCK);
-            let block = std::mem::replace(&mut self.pending, rest);
-            self.start(block, false);
-            if self.jobs.len() > self.workers {
-                self.drain_one().await?;
+        let mut rest = plaintext;
+        while !rest.is_empty() {
+            // A block is only sealed when more follows: the last chunk is sealed differently.
+            if self.pending.len() == SEAL_BLOCK {
+                let block = std::mem::replace(&mut self.pending, Vec::with_capacity(SEAL_BLOCK));
+                self.start(block, false);
+                if self.jobs.len() > self.workers {
+                    self.drain_one().await?;
+                }
             }
+            let (now, later) = rest.split_at(rest.len().min(SEAL_BLOCK - self.pending.len()));
+            self.pending.extend_from_slice(now);
+            rest = later;
         }
         Ok(())
     }
@@ -215,7 +217,7 @@ impl Packer {
             }
         }
         let more = self.has_more().await;
-        stream.write(&frame::pack_end(self.packing.level)?.encoded).await?;
+        stream.write(&frame::pack_end()?.encoded).await?;
         Ok(PackedSegment { sealed: stream.finish().await?, tar_bytes: tar_bytes + 1024, more })
     }
 
@@ -247,8 +249,8 @@ impl Packer {
     fn start_jobs(&mut self) {
         while self.ahead.len() <= self.packing.workers {
             let Some(members) = self.waiting.pop_front() else { break };
-            let (modified, level) = (self.packing.modified, self.packing.level);
-            self.ahead.push_back(tokio::task::spawn_blocking(move || frame::pack(&members, modified, level)));
+            let modified = self.packing.modified;
+            self.ahead.push_back(tokio::task::spawn_blocking(move || frame::pack(&members, modified)));
         }
     }
 

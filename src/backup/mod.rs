@@ -95,12 +95,7 @@ impl Run<'_> {
     }
 
     fn packing(&self, started: Timestamp) -> Packing {
-        Packing {
-            workers: self.workers,
-            level: 3,
-            segment_bytes: SEGMENT_BYTES,
-            modified: started.as_second().max(0) as u64,
-        }
+        Packing { workers: self.workers, segment_bytes: SEGMENT_BYTES, modified: started.as_second().max(0) as u64 }
     }
 }
 

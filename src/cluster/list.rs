@@ -2,14 +2,18 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::discovery::ResourceType;
-use super::{ApiError, Cause, Cluster, Retry};
+use super::{ApiError, Call, Cause, Cluster, Retry};
 
 /// How a type is listed.
 #[derive(Debug, Clone)]
@@ -59,7 +63,7 @@ pub struct Page {
 }
 
 /// The response size that pages are made for: large objects come in smaller pages, so that memory is bounded.
-const PAGE_TARGET: u64 = 4 << 20;
+const PAGE_TARGET: u64 = 3 << 20;
 
 /// The response size at which a page is given up and asked for again with fewer objects: sizes within a list vary, and
 /// the page before says nothing certain about the next. A single object is always taken.
@@ -70,64 +74,127 @@ const FIRST_PAGE: u32 = 100;
 
 /// A list under way. Ask for [`Pages::next`] until it gives none.
 pub struct Pages {
+    list: Arc<List>,
+    state: Where,
+    limit: u32,
+}
+
+/// What is listed, and how.
+struct List {
     cluster: Cluster,
     path: String,
     options: ListOptions,
-    state: Where,
-    limit: u32,
 }
 
 enum Where {
     Begin,
     At(String),
+    /// The page after the last one is on its way already.
+    Ahead(Fetch),
     End,
+}
+
+/// A page on its way.
+struct Fetch {
+    token: Option<String>,
+    /// The token of the page after it, as soon as that is seen; closed when it is not seen before the end.
+    next: oneshot::Receiver<String>,
+    page: AbortOnDropHandle<Result<Page, ApiError>>,
 }
 
 impl Cluster {
     /// Lists a type over all namespaces, or in one.
     pub fn pages(&self, kind: &ResourceType, namespace: Option<&str>, options: ListOptions) -> Pages {
         let limit = options.page_size.min(FIRST_PAGE);
-        Pages { cluster: self.clone(), path: kind.path_in(namespace), options, state: Where::Begin, limit }
+        let list = List { cluster: self.clone(), path: kind.path_in(namespace), options };
+        Pages { list: Arc::new(list), state: Where::Begin, limit }
     }
 }
 
 impl Pages {
     /// The next page. A continue token that expired gives an error with reason `Expired`: begin the list anew.
+    ///
+    /// A page of a built-in type begins with the token of the one after it, which is asked for then, while this one is
+    /// still being sent.
     pub async fn next(&mut self) -> Option<Result<Page, ApiError>> {
-        let token = match &self.state {
-            Where::Begin => None,
-            Where::At(token) => Some(token.clone()),
+        let mut fetch = match std::mem::replace(&mut self.state, Where::End) {
+            Where::Begin => self.list.fetch(None, self.limit),
+            Where::At(token) => self.list.fetch(Some(token), self.limit),
+            Where::Ahead(fetch) => fetch,
             Where::End => return None,
         };
-        let mut page = self.fetch(token.as_deref()).await;
-        while self.limit > 1 && page.as_ref().is_err_and(|e| matches!(e.cause, Cause::TooLong(_))) {
-            self.limit = (self.limit / 4).max(1);
-            page = self.fetch(token.as_deref()).await;
+        loop {
+            let ahead = (&mut fetch.next).await.ok().map(|token| self.list.fetch(Some(token), self.limit));
+            let page = fetch.page.await.unwrap_or_else(|e| Err(self.list.unreadable(e)));
+            match page {
+                Err(e) if self.limit > 1 && matches!(e.cause, Cause::TooLong(_)) => {
+                    self.limit = (self.limit / 4).max(1);
+                    fetch = self.list.fetch(fetch.token, self.limit);
+                }
+                Ok(page) => {
+                    self.limit = next_limit(self.list.options.page_size, page.bytes, page.items.len() as u64);
+                    self.state = match (page.next.clone(), ahead) {
+                        (Some(next), Some(ahead)) if ahead.token.as_ref() == Some(&next) => Where::Ahead(ahead),
+                        (next, _) => next.map_or(Where::End, Where::At),
+                    };
+                    return Some(Ok(page));
+                }
+                Err(e) => return Some(Err(e)),
+            }
         }
-        if let Ok(page) = &page {
-            self.state = page.next.clone().map_or(Where::End, Where::At);
-            self.limit = next_limit(self.options.page_size, page.bytes, page.items.len() as u64);
-        }
-        Some(page)
+    }
+}
+
+impl List {
+    /// Asks for a page, and parses it on another thread, so that several lists share the cores.
+    fn fetch(self: &Arc<Self>, token: Option<String>, limit: u32) -> Fetch {
+        let (path, most) = (self.page_path(token.as_deref(), limit), if limit > 1 { PAGE_LIMIT } else { usize::MAX });
+        let (sender, next) = oneshot::channel();
+        // A page that is asked for again shows its token again, which changes nothing.
+        let sender = Mutex::new(Some(sender));
+        let list = self.clone();
+        let page = tokio::spawn(async move {
+            let see = |begin: &[u8]| {
+                if let (Some(token), Ok(mut sender)) = (early_token(begin), sender.lock())
+                    && let Some(sender) = sender.take()
+                {
+                    // Nobody waits for it when the list was given up.
+                    let _ = sender.send(token);
+                }
+            };
+            let timeout = list.options.timeout;
+            let get = || list.cluster.send(Call { most, glimpse: Some(&see), ..Call::get(&path, timeout) });
+            let body = list.options.retry.run(get).await?;
+            parse_page(body).map_err(|e| list.unreadable(e))
+        });
+        Fetch { token, next, page: AbortOnDropHandle::new(page) }
     }
 
-    async fn fetch(&self, token: Option<&str>) -> Result<Page, ApiError> {
-        let mut query = form_urlencoded(&[("limit", &self.limit.to_string())]);
+    fn page_path(&self, token: Option<&str>, limit: u32) -> String {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.append_pair("limit", &limit.to_string());
         if let Some(token) = token {
-            query += &form_urlencoded(&[("continue", token)]);
+            query.append_pair("continue", token);
         }
         if let Some(selector) = &self.options.label_selector {
-            query += &form_urlencoded(&[("labelSelector", selector)]);
+            query.append_pair("labelSelector", selector);
         }
-        let path = format!("{}?{}", self.path, query.trim_start_matches('&'));
-        let most = if self.limit > 1 { PAGE_LIMIT } else { usize::MAX };
-        let body = self.options.retry.run(|| self.cluster.get_at_most(&path, most, self.options.timeout)).await?;
-        parse_page(body).map_err(|e| ApiError {
-            method: http::Method::GET,
-            path: self.path.clone(),
-            cause: Cause::Transport(format!("the list cannot be read: {e}")),
-        })
+        format!("{}?{}", self.path, query.finish())
     }
+
+    fn unreadable(&self, why: impl fmt::Display) -> ApiError {
+        let cause = Cause::Transport(format!("the list cannot be read: {why}"));
+        ApiError { method: http::Method::GET, path: self.path.clone(), cause }
+    }
+}
+
+/// The continue token of a page of which only the begin is there; none where it comes after the items, or not at all.
+fn early_token(begin: &[u8]) -> Option<String> {
+    const ITEMS: &[u8] = b",\"items\":";
+    let before_items = begin.windows(ITEMS.len()).position(|window| window == ITEMS)?;
+    let closed = [&begin[..before_items], b"}"].concat();
+    let page: RawPage<'_> = serde_json::from_slice(&closed).ok()?;
+    Some(page.metadata.next).filter(|token| !token.is_empty())
 }
 
 fn next_limit(page_size: u32, bytes: u64, items: u64) -> u32 {
@@ -136,11 +203,6 @@ fn next_limit(page_size: u32, bytes: u64, items: u64) -> u32 {
     }
     let each = (bytes / items).max(1);
     (PAGE_TARGET / each).clamp(5, u64::from(page_size)) as u32
-}
-
-fn form_urlencoded(pairs: &[(&str, &str)]) -> String {
-    let encoded = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
-    format!("&{encoded}")
 }
 
 #[derive(Deserialize)]
@@ -243,6 +305,19 @@ mod tests {
         assert!(item.json.ends_with(br#""n": 9007199254740993 , "f":1.0}"#));
         assert!(!item.typed);
         assert_eq!((item.namespace.as_str(), item.name.as_str()), ("n", "a"));
+    }
+
+    #[test]
+    fn the_token_is_seen_before_the_items() {
+        let seen = |text: &str| early_token(text.as_bytes());
+        let meta = r#"{"kind":"SecretList","metadata":{"resourceVersion":"7","continue":"abc","remainingItemCount":3}"#;
+        assert_eq!(seen(&format!(r#"{meta},"items":[{{"metadata":{{"na"#)).as_deref(), Some("abc"));
+        assert_eq!(seen(r#"{"metadata":{"resourceVersion":"7"},"items":[{"metadata":{"na"#), None);
+        assert_eq!(
+            seen(r#"{"kind":"WidgetList","items":[{"spec":{"continue":"x"}}],"metadata":{"continue":"abc"}}"#),
+            None
+        );
+        assert_eq!(seen(&meta[..40]), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! their retries are made here, because what is retried, and for how long, is part of the promise.
 
 mod answer;
+mod connect;
 pub mod discovery;
 pub mod list;
 pub mod objects;
@@ -13,16 +14,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{Method, Request, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use kube::client::Body;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::sync::RwLock;
 
 pub use self::answer::{ApiError, Cause};
+use self::connect::{build_client, read_config};
 pub use self::retry::Retry;
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 
 /// Which cluster, and as whom.
 #[derive(Debug, Clone)]
@@ -107,12 +108,7 @@ impl Cluster {
 
     /// One GET, once.
     pub async fn get(&self, path: &str, accept: Option<&str>, timeout: Duration) -> Result<Bytes, ApiError> {
-        self.send(Call { method: Method::GET, path, accept, content: None, timeout, most: usize::MAX }).await
-    }
-
-    /// One GET, once, whose answer is not read beyond `most` bytes: it then fails with [`Cause::TooLong`].
-    async fn get_at_most(&self, path: &str, most: usize, timeout: Duration) -> Result<Bytes, ApiError> {
-        self.send(Call { method: Method::GET, path, accept: None, content: None, timeout, most }).await
+        self.send(Call { accept, ..Call::get(path, timeout) }).await
     }
 
     /// One request, once; a body that is not JSON's success is an error with the server's own reason.
@@ -145,11 +141,8 @@ impl Cluster {
         let exchange = async {
             let response = client.send(request).await.map_err(|e| ApiError::transport(call, chain(&e)))?;
             let (head, body) = response.into_parts();
-            let body = Limited::new(body, call.most).collect().await.map_err(|e| match e.is::<LengthLimitError>() {
-                true => ApiError::too_long(call, call.most),
-                false => ApiError::transport(call, chain(e.as_ref())),
-            })?;
-            let body = body.to_bytes();
+            let glimpse = call.glimpse.filter(|_| head.status.is_success());
+            let body = read_body(call, body, glimpse).await?;
             Ok(Answer { status: head.status, retry_after: retry::retry_after(&head.headers), body })
         };
         match tokio::time::timeout(call.timeout, exchange).await {
@@ -184,8 +177,49 @@ pub(crate) struct Call<'a> {
     /// Content type and body.
     pub content: Option<(&'static str, Bytes)>,
     pub timeout: Duration,
-    /// Bytes of the answer that are read at most.
+    /// Bytes of the answer that are read at most; a longer one fails with [`Cause::TooLong`].
     pub most: usize,
+    /// Called once with the begin of a good answer, before the rest is there.
+    pub glimpse: Option<Glimpse<'a>>,
+}
+
+/// Looks at the begin of an answer.
+pub(crate) type Glimpse<'a> = &'a (dyn Fn(&[u8]) + Send + Sync);
+
+/// How much of an answer is shown to a [`Glimpse`], unless the whole is shorter: bytes.
+const GLIMPSE: usize = 4096;
+
+impl<'a> Call<'a> {
+    /// A GET of JSON, however long.
+    pub fn get(path: &'a str, timeout: Duration) -> Self {
+        Call { method: Method::GET, path, accept: None, content: None, timeout, most: usize::MAX, glimpse: None }
+    }
+}
+
+async fn read_body(call: &Call<'_>, body: Body, mut glimpse: Option<Glimpse<'_>>) -> Result<Bytes, ApiError> {
+    let mut limited = Limited::new(body, call.most);
+    // Put together at the end, when the size is known: growing would copy what is there again and again.
+    let (mut pieces, mut read) = (Vec::new(), 0);
+    while let Some(frame) = limited.frame().await {
+        let frame = frame.map_err(|e| match e.is::<LengthLimitError>() {
+            true => ApiError::too_long(call, call.most),
+            false => ApiError::transport(call, chain(e.as_ref())),
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        read += data.len();
+        pieces.push(data);
+        if read >= GLIMPSE
+            && let Some(look) = glimpse.take()
+        {
+            look(&pieces.concat());
+        }
+    }
+    let mut body = BytesMut::with_capacity(read);
+    pieces.iter().for_each(|piece| body.extend_from_slice(piece));
+    if let Some(look) = glimpse {
+        look(&body);
+    }
+    Ok(body.freeze())
 }
 
 fn chain(e: &dyn std::error::Error) -> String {
@@ -199,61 +233,4 @@ fn chain(e: &dyn std::error::Error) -> String {
         cause = c.source();
     }
     text
-}
-
-async fn read_config(access: &Access) -> Result<(kube::Config, String)> {
-    match access {
-        Access::InCluster => {
-            let config = kube::Config::incluster().map_err(|e| {
-                Error::usage("no cluster is named, and this is not a pod with a service account")
-                    .because(e)
-                    .hint("set KUBECONFIG, or name a context with --context")
-            })?;
-            Ok((config, "in-cluster".into()))
-        }
-        Access::Kubeconfig { files, context } => read_kubeconfig(files, context.as_deref()).await,
-    }
-}
-
-async fn read_kubeconfig(files: &[PathBuf], context: Option<&str>) -> Result<(kube::Config, String)> {
-    let mut merged: Option<Kubeconfig> = None;
-    for file in files {
-        let read = Kubeconfig::read_from(file).map_err(|e| {
-            Error::usage(format!("read the kubeconfig {}", file.display()))
-                .because(e)
-                .hint("check KUBECONFIG, or name another file with --kubeconfig")
-        })?;
-        merged = Some(match merged {
-            None => read,
-            Some(before) => before.merge(read).context(|| "merge the kubeconfig files".into())?,
-        });
-    }
-    let merged = merged.ok_or_else(|| Error::usage("no kubeconfig file is named"))?;
-    let known: Vec<_> = merged.contexts.iter().map(|c| c.name.clone()).collect();
-    let name = match context.map(String::from).or_else(|| merged.current_context.clone()) {
-        Some(name) if known.contains(&name) => name,
-        Some(name) => {
-            return Err(Error::usage(format!("no such context: {name}")).hint(format!(
-                "the kubeconfig knows: {}",
-                if known.is_empty() { "none".into() } else { known.join(", ") }
-            )));
-        }
-        None => {
-            return Err(Error::usage("the kubeconfig has no current context")
-                .hint(format!("name one with --context: {}", known.join(", "))));
-        }
-    };
-    let options = KubeConfigOptions { context: Some(name.clone()), ..KubeConfigOptions::default() };
-    let config = kube::Config::from_custom_kubeconfig(merged, &options)
-        .await
-        .map_err(|e| Error::usage(format!("use the context {name}")).because(e))?;
-    Ok((config, name))
-}
-
-fn build_client(mut config: kube::Config) -> Result<kube::Client> {
-    // Every request has a time-out of its own, and a list may rightly take long.
-    config.read_timeout = None;
-    config.write_timeout = None;
-    config.connect_timeout = Some(Duration::from_secs(10));
-    kube::Client::try_from(config).map_err(|e| Error::usage("prepare the connection to the cluster").because(e))
 }

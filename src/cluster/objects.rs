@@ -46,6 +46,6 @@ impl Cluster {
         object: Bytes,
     ) -> Result<Bytes, ApiError> {
         let content = Some((content_type, object));
-        self.send(Call { method, path, accept: None, content, timeout: WRITE_TIMEOUT, most: usize::MAX }).await
+        self.send(Call { method, content, ..Call::get(path, WRITE_TIMEOUT) }).await
     }
 }

@@ -91,18 +91,11 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::{Method, StatusCode};
+    use http::StatusCode;
     use std::cell::Cell;
 
     fn answer(code: u16, retry_after: Option<u64>) -> ApiError {
-        let call = super::super::Call {
-            method: Method::GET,
-            path: "/x",
-            accept: None,
-            content: None,
-            timeout: Duration::from_secs(1),
-            most: usize::MAX,
-        };
+        let call = super::super::Call::get("/api/v1/pods", Duration::from_secs(1));
         let status = StatusCode::from_u16(code).unwrap();
         ApiError::from_status(&call, status, retry_after.map(Duration::from_secs), b"")
     }

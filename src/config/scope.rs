@@ -10,7 +10,7 @@ use super::raw;
 use super::selector::LabelSelector;
 
 /// How many objects one page of a list asks for, unless the schedule says.
-pub const DEFAULT_PAGE_SIZE: u32 = 500;
+pub const DEFAULT_PAGE_SIZE: u32 = 2000;
 /// How many types are listed at a time, unless the schedule says.
 pub const DEFAULT_PARALLELISM: u32 = 8;
 /// How long one request may take, unless the schedule says: an aggregated API that hangs is given up after this.

@@ -93,18 +93,21 @@ impl Vault {
         let vault = Vault::connect(location, settings, true)?;
         match vault.marker().await? {
             Some(true) => Ok(vault),
-            Some(false) => Err(vault.not_a_vault()),
-            // Another run may be making the vault at this moment.
-            None if !vault.is_empty().await? => match vault.marker().await? {
-                Some(true) => Ok(vault),
-                _ => Err(vault.not_a_vault()),
-            },
-            None => {
+            Some(false) if !vault.holds_backups().await? => Err(vault.not_a_vault()),
+            // Tonight's backup does not wait for somebody to mend the README.
+            Some(false) => {
+                tracing::warn!(vault = %vault.shown, "README.txt is not a vault's; writing on");
+                Ok(vault)
+            }
+            None if vault.holds_backups().await? || vault.is_empty().await? => {
                 let text = format!("{MARKER}\n{}", include_str!("README.vault.txt"));
                 // Another run may be creating the same vault: its README is as good as ours.
                 vault.create("README.txt", Bytes::from(text)).await?;
                 Ok(vault)
             }
+            // Another run may have made the vault at this moment.
+            None if vault.marker().await? == Some(true) => Ok(vault),
+            None => Err(vault.not_a_vault()),
         }
     }
 

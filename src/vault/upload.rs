@@ -1,9 +1,9 @@
 //! Uploads in parts, with bounded memory; a partial upload is never visible.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt};
 use object_store::path::Path;
-use object_store::{MultipartUpload, ObjectStoreExt, PutPayload, UploadPart};
+use object_store::{MultipartUpload, ObjectStoreExt, PutPayload, PutPayloadMut, UploadPart};
 
 use super::{Created, Stored, Vault};
 use crate::error::{Error, Result};
@@ -20,7 +20,8 @@ pub struct Upload {
     key: String,
     path: Path,
     state: State,
-    pending: BytesMut,
+    /// What does not fill a part yet, as it came: nothing is copied.
+    pending: PutPayloadMut,
     sent: u64,
 }
 
@@ -39,7 +40,7 @@ impl Upload {
             key: key.into(),
             path,
             state: State::Small,
-            pending: BytesMut::new(),
+            pending: PutPayloadMut::new(),
             sent: 0,
         })
     }
@@ -47,22 +48,26 @@ impl Upload {
     /// Adds bytes; waits when enough parts are on their way.
     pub async fn write(&mut self, bytes: Bytes) -> Result<()> {
         self.sent += bytes.len() as u64;
-        self.pending.extend_from_slice(&bytes);
-        while self.pending.len() >= PART {
-            let part = self.pending.split_to(PART).freeze();
-            self.send(part).await?;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let room = PART - self.pending.content_length();
+            self.pending.push(rest.split_to(room.min(rest.len())));
+            if self.pending.content_length() == PART {
+                let part = std::mem::take(&mut self.pending).freeze();
+                self.send(part).await?;
+            }
         }
         Ok(())
     }
 
-    async fn send(&mut self, part: Bytes) -> Result<()> {
+    async fn send(&mut self, part: PutPayload) -> Result<()> {
         if let State::Small = self.state {
             let begun = self.vault.store.put_multipart(&self.path).await;
             let upload = begun.map_err(|e| self.vault.explain("write", &self.key, e))?;
             self.state = State::Parts { upload, in_flight: FuturesUnordered::new() };
         }
         if let State::Parts { upload, in_flight } = &mut self.state {
-            in_flight.push(upload.put_part(PutPayload::from_bytes(part)));
+            in_flight.push(upload.put_part(part));
             while in_flight.len() > IN_FLIGHT {
                 if let Some(Err(e)) = in_flight.next().await {
                     return Err(self.vault.explain("write", &self.key, e));
@@ -84,11 +89,11 @@ impl Upload {
     }
 
     async fn complete(&mut self) -> Result<Option<String>> {
-        let rest = self.pending.split().freeze();
+        let rest = std::mem::take(&mut self.pending).freeze();
         if let State::Small = self.state {
             return self.put_small(rest).await;
         }
-        if !rest.is_empty() {
+        if rest.content_length() > 0 {
             self.send(rest).await?;
         }
         let State::Parts { upload, in_flight } = &mut self.state else { return Ok(None) };
@@ -99,15 +104,15 @@ impl Upload {
         Ok(done.version)
     }
 
-    async fn put_small(&self, bytes: Bytes) -> Result<Option<String>> {
-        match self.vault.create(&self.key, bytes).await? {
+    async fn put_small(&mut self, bytes: PutPayload) -> Result<Option<String>> {
+        match self.vault.create(&self.key, bytes.into()).await? {
             Created::Yes(stored) => Ok(stored.version),
             Created::Taken => Err(Error::integrity(format!("{} is there already, and is not ours", self.key))
                 .hint("find out who else writes to the vault; this run was not committed")),
         }
     }
 
-    async fn check(&self, version: Option<String>) -> Result<Stored> {
+    async fn check(self, version: Option<String>) -> Result<Stored> {
         let head = self.vault.head(&self.key, version.as_deref()).await?;
         if head.bytes != self.sent {
             return Err(Error::integrity(format!(

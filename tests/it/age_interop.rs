@@ -116,9 +116,9 @@ impl Vector {
 }
 
 fn vectors() -> Vec<Vector> {
-    let folder = std::env::var_os(VECTORS).map(PathBuf::from).unwrap_or_else(|| {
-        panic!("{VECTORS} must name the folder with the age test vectors (make test sets it)")
-    });
+    let folder = std::env::var_os(VECTORS)
+        .map(PathBuf::from)
+        .unwrap_or_else(|| panic!("{VECTORS} must name the folder with the age test vectors (make test sets it)"));
     let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
     paths.sort();
     paths.iter().map(|path| Vector::read(path)).collect()

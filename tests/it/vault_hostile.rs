@@ -141,7 +141,7 @@ fn plant(stage: &Stage, place: &Place, id: &str, attack: &Attack) {
         tar += bytes.len() as u64;
     }
     stream.extend(&attack.between);
-    stream.extend(frame::compress(&END_OF_TAR, 3).unwrap());
+    stream.extend(frame::compress(&END_OF_TAR).unwrap());
     stream.extend(&attack.behind);
     let members = writer.members();
     let (directory, at) = writer.finish().unwrap();
@@ -262,7 +262,7 @@ fn forge_index(stage: &Stage, place: &Place, id: &str) {
         let place = record.lines_offset as usize..(record.lines_offset + record.lines_length) as usize;
         let lines = frame::decode(&plain[place.clone()], record.lines_decoded, &Limits::default()).unwrap();
         let lines = String::from_utf8(lines).unwrap();
-        let forged = (0..10_000).map(|n| frame::compress(with_other_digests(&lines, n).as_bytes(), 1).unwrap());
+        let forged = (0..10_000).map(|n| frame::compress(with_other_digests(&lines, n).as_bytes()).unwrap());
         let same_size = forged.into_iter().find(|encoded| encoded.len() == place.len());
         plain[place].copy_from_slice(&same_size.expect("one of many has the size"));
     }

@@ -1,0 +1,58 @@
+//! Zstandard, with the working memory that each thread keeps between frames.
+
+use std::cell::RefCell;
+
+use zstd::bulk::{Compressor, Decompressor};
+
+use crate::error::{Context, Error, Result};
+
+/// Measured on Kubernetes objects: 2 and 3 take up to twice the time and save nothing, 5 takes four times and saves 8 %.
+const LEVEL: i32 = 1;
+
+/// How much memory a thread keeps for what it decoded last, in bytes. Few frames are larger.
+const KEPT: usize = 4 << 20;
+
+thread_local! {
+    static CODEC: RefCell<Option<Codec>> = const { RefCell::new(None) };
+}
+
+/// A compressor, and what checks its work.
+pub(super) struct Codec {
+    compressor: Compressor<'static>,
+    decompressor: Decompressor<'static>,
+    again: Vec<u8>,
+}
+
+/// Calls `work` with this thread's codec.
+pub(super) fn with<T>(work: impl FnOnce(&mut Codec) -> Result<T>) -> Result<T> {
+    CODEC.with_borrow_mut(|codec| match codec {
+        Some(codec) => work(codec),
+        None => work(codec.insert(Codec::new().context(|| "start zstd".into())?)),
+    })
+}
+
+impl Codec {
+    fn new() -> std::io::Result<Codec> {
+        let mut compressor = Compressor::new(LEVEL)?;
+        compressor.include_checksum(true)?;
+        compressor.include_contentsize(true)?;
+        Ok(Codec { compressor, decompressor: Decompressor::new()?, again: Vec::new() })
+    }
+
+    /// One frame, decoded again: a compressor's error must not be found out at restore time.
+    pub fn compress(&mut self, decoded: &[u8]) -> Result<Vec<u8>> {
+        let encoded = self.compressor.compress(decoded).context(|| "compress a frame".into())?;
+        self.again.clear();
+        self.again.reserve(decoded.len());
+        let read_back = self.decompressor.decompress_to_buffer(&encoded, &mut self.again);
+        read_back.context(|| "read back a frame".into())?;
+        let same = self.again == decoded;
+        self.again.truncate(KEPT);
+        self.again.shrink_to(KEPT);
+        match same {
+            true => Ok(encoded),
+            false => Err(Error::integrity("a compressed frame does not decode to what went in")
+                .hint("this machine's memory or processor may be faulty; run the backup on another one")),
+        }
+    }
+}
