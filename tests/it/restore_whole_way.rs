@@ -106,7 +106,7 @@ async fn the_runbook_for_stock_tools_works(scratch: &Scratch) {
     let bash = Ckbackup::program("bash", scratch).env("PATH", path).current_dir(scratch.folder("by-hand"));
     let ran = bash.args(["-c", &format!("set -o pipefail\n{script}")]).run().await.expect_success();
     assert!(ran.stdout.contains("Good \"ckbackup\" signature for backup@workload-1"), "{ran}");
-    assert!(ran.stdout.contains("ok  platform/0001.tar.zst.age") && !ran.stdout.contains("BAD"), "{ran}");
+    assert!(ran.stdout.contains("platform/0001.tar.zst.age: OK") && !ran.stdout.contains("FAILED"), "{ran}");
     assert!(ran.stderr.is_empty() || !ran.stderr.contains("rror"), "{ran}");
 
     let plane = ControlPlane::start(scratch, "by-stock-tools").await;

@@ -163,6 +163,8 @@ async fn an_aggregated_api_that_hangs_is_given_up_while_the_others_go_on() {
     let plane = ControlPlane::start(&rig.scratch, "hanging").await;
     let api = plane.api();
     let hanging = serve_aggregated(&api, "hanging.test", |_| Action::Hang).await;
+    let own = "/api/v1/namespaces/default/services/kubernetes";
+    eventually("the API server has made its own service", async || api.find(own).await.is_some()).await;
 
     let begin = Instant::now();
     let run = rig.backup(plane.kubeconfig(), json!({"requestTimeout": "2s"})).run().await.expect(3);
