@@ -5,29 +5,42 @@ use bytes::Bytes;
 use super::Run;
 use super::claim::Claim;
 use crate::clock::to_seconds;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::reader::read_committed;
+use crate::vault::Created;
 use crate::vault::layout::{BackupFolder, MANIFEST, SIGNATURE};
 use crate::vault::manifest::{FORMAT_VERSION, IndexRecord, Manifest, Previous, SourceRecord, Status, digest};
-use crate::vault::{Created, Vault};
 
 /// The newest committed backup of the cluster before this one: the next link of the chain.
-async fn find_previous(vault: &Vault, folder: &BackupFolder) -> Result<Option<Previous>> {
-    for id in vault.backup_ids(&folder.cluster).await?.into_iter().rev().filter(|id| *id != folder.id) {
+///
+/// One that this run's own key signed is preferred, so that nobody who can write to the vault can make the chain lead to
+/// something else; another only counts where there is none, as after a change of keys.
+async fn find_previous(run: &Run<'_>, folder: &BackupFolder) -> Option<Previous> {
+    let ids = match run.vault.backup_ids(&folder.cluster).await {
+        Ok(ids) => ids,
+        Err(e) => {
+            tracing::warn!(error = %e.one_line(), "look for the previous backup");
+            return None;
+        }
+    };
+    let own = run.signer.signers();
+    let mut other = None;
+    for id in ids.into_iter().rev().filter(|id| *id < folder.id) {
         let candidate = BackupFolder { cluster: folder.cluster.clone(), id };
-        match read_committed(vault, &candidate, None).await {
+        match read_committed(run.vault, &candidate, Some(&own)).await {
             Ok(Some(found)) => {
-                return Ok(Some(Previous { id: candidate.id, sha256: digest(&found.bytes) }));
+                let previous = Previous { id: candidate.id, sha256: digest(&found.bytes) };
+                if found.standing.is_trusted() {
+                    return Some(previous);
+                }
+                other.get_or_insert(previous);
             }
             Ok(None) => {}
-            // A damaged manifest is found by `verify`; tonight's backup does not wait for it.
-            Err(e) if e.kind() == Kind::Integrity => {
-                tracing::warn!(backup = %candidate.id, error = %e.one_line(), "passed over in the chain");
-            }
-            Err(e) => return Err(e),
+            // What is wrong with it is found by `verify`; tonight's backup does not wait for it.
+            Err(e) => tracing::warn!(backup = %candidate.id, error = %e.one_line(), "passed over in the chain"),
         }
     }
-    Ok(None)
+    other
 }
 
 /// Signs and stores the manifest.
@@ -37,7 +50,7 @@ pub(super) async fn commit(
     sources: Vec<SourceRecord>,
     index: IndexRecord,
 ) -> Result<Manifest> {
-    let previous = find_previous(run.vault, &claim.folder).await?;
+    let previous = find_previous(run, &claim.folder).await;
     let taken = |name: &str| sources.iter().any(|s| s.name == name);
     let names = run.schedule.sources.iter().map(|s| s.name.to_string());
     let left_out_sources: Vec<_> = names.filter(|name| !taken(name)).collect();

@@ -40,6 +40,7 @@ pub(super) async fn begin<'a>(
     };
     let both = async move {
         let ((packed, place, members), stored) = futures::try_join!(writing, send(upload, pieces))?;
+        run.vault.confirm(&claim.folder.of(INDEX), &stored, &packed.sealed.sha256).await?;
         Ok(IndexRecord {
             object: super::store::record(INDEX, &packed, stored.version),
             members,

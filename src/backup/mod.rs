@@ -118,5 +118,5 @@ fn status(problems: &[Omission]) -> Status {
 
 fn interrupted() -> Error {
     Error::new(Kind::Interrupted, "interrupted; nothing was committed")
-        .hint("run it again; what was written is no backup, and rotation removes it later")
+        .hint("run it again; what was written is no backup, and may be removed")
 }

@@ -83,6 +83,7 @@ async fn store_segments(
             Ok(())
         };
         let (packed, stored, ()) = futures::try_join!(packing, send(upload, pieces), indexing)?;
+        run.vault.confirm(&folder.of(&key), &stored, &packed.sealed.sha256).await?;
         segments.push(record(&key, &packed, stored.version));
         if !packed.more {
             break;

@@ -99,7 +99,9 @@ pub(super) async fn run(args: &BackupArgs, global: &Global) -> Outcome {
         ready = prepare(schedule, args, global) => ready,
     }?;
     if wanted.len() < ready.schedule.sources.len() {
-        global.warn("not all sources of the schedule are asked for; `latest` will mean this backup all the same");
+        global.warn(
+            "not all sources of the schedule are asked for: the backup will be partial, and `latest` passes over it",
+        );
     }
     let manifest = take(&ready, &wanted, global).await?;
     let summary = summarize(&manifest, ready.vault.shown(), begin.elapsed().as_secs_f64());

@@ -7,8 +7,8 @@ use super::shared::{ClusterArgs, IdentityArgs, TrustArgs, VaultArgs};
 use super::words::count;
 use super::{DONE, Global, Outcome, Output};
 use crate::cluster::Cluster;
-use crate::config::{CONFIGURATION_SOURCE, KubernetesScope, SourceKind, parse_stored_schedule};
-use crate::drill::comparison::{Difference, with_backup, with_cluster};
+use crate::config::{CONFIGURATION_SOURCE, SourceKind, parse_stored_schedule};
+use crate::drill::comparison::{Difference, Scopes, with_backup, with_cluster};
 use crate::error::{Error, Kind, Result};
 use crate::reader::OpenBackup;
 
@@ -61,26 +61,27 @@ pub async fn run(args: &DiffArgs, global: &Global) -> Outcome {
         None => {
             let cluster = Cluster::connect(global.cluster_access(&args.target)).await?;
             cluster.version().await?;
-            let scope = stored_scope(&backup).await?;
-            with_cluster(&backup, &cluster, &scope, progress.as_ref()).await?
+            let scopes = stored_scopes(&backup).await?;
+            with_cluster(&backup, &cluster, &scopes, progress.as_ref()).await?
         }
     };
     global.print(&difference, |form| human(&difference, form))?;
     Ok(if difference.is_empty() { DONE } else { Kind::Failed.exit_code() })
 }
 
-/// The scope that the backup was taken with: what it left out is not missing.
-async fn stored_scope(backup: &OpenBackup) -> Result<KubernetesScope> {
+/// The scopes that the backup was taken with: what they leave out is not extra.
+async fn stored_scopes(backup: &OpenBackup) -> Result<Scopes> {
     let Some((record, entry)) = backup.find(CONFIGURATION_SOURCE, "schedule.yaml").await? else {
-        return Ok(KubernetesScope::default());
+        return Ok(Scopes::new());
     };
     let content = backup.member(&record, &entry).await?;
     let text = String::from_utf8(content).map_err(|e| Error::integrity("the stored schedule is no text").because(e))?;
     let schedule = parse_stored_schedule(&text).map_err(|e| e.within("read the schedule in the backup"))?;
+    let taken = |name: &str| backup.manifest.source(name).is_some();
     let scopes = schedule.sources.into_iter().map(|s| match s.kind {
-        SourceKind::Kubernetes(scope) => scope,
+        SourceKind::Kubernetes(scope) => (s.name.to_string(), scope),
     });
-    Ok(scopes.into_iter().next().unwrap_or_default())
+    Ok(scopes.filter(|(name, _)| taken(name)).collect())
 }
 
 fn human(difference: &Difference, form: Output) -> String {

@@ -20,7 +20,7 @@ use crate::cluster::Cluster;
 use crate::config::{self, Action, CONFIGURATION_SOURCE, Conflict, Manual, RestorePlan, parse_duration};
 use crate::error::{Context, Error, Kind, Result};
 use crate::reader::OpenBackup;
-use crate::restore::{Operator, Restore, RestoreStatus, RestoreSummary};
+use crate::restore::{Operator, Restore, RestoreStatus, RestoreSummary, Restored};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -120,9 +120,12 @@ pub async fn run(args: &RestoreArgs, global: &Global) -> Outcome {
         progress: global.progress(),
         cancel: global.cancel.clone(),
     };
-    let summary = restore.run().await?;
+    let Restored { summary, broken } = restore.run().await?;
     global.print(&summary, |form| human(&summary, form))?;
-    judge(&summary, global)
+    match broken {
+        Some(e) if !global.cancel.is_cancelled() => Err(e.within("not all of the backup could be read").hint(AGAIN)),
+        _ => judge(&summary, global),
+    }
 }
 
 fn announce(backup: &OpenBackup, plan: &RestorePlan, cluster: &Cluster, args: &RestoreArgs, global: &Global) {
@@ -139,16 +142,17 @@ fn announce(backup: &OpenBackup, plan: &RestorePlan, cluster: &Cluster, args: &R
     ));
 }
 
+const AGAIN: &str = "run the same command again: what is there already counts as unchanged";
+
 /// The exit code: what is missing weighs more than being late.
 fn judge(summary: &RestoreSummary, global: &Global) -> Outcome {
-    let again = "run the same command again: what is there already counts as unchanged";
     match summary.status {
         RestoreStatus::Stopped if global.cancel.is_cancelled() => {
             let items = summary.items();
             let there = count(items.created + items.updated + items.unchanged);
-            Err(Error::new(Kind::Interrupted, format!("interrupted; {there} objects are in the cluster")).hint(again))
+            Err(Error::new(Kind::Interrupted, format!("interrupted; {there} objects are in the cluster")).hint(AGAIN))
         }
-        RestoreStatus::Stopped => Err(Error::failed(format!("the API server {} was lost", summary.target)).hint(again)),
+        RestoreStatus::Stopped => Err(Error::failed(format!("the API server {} was lost", summary.target)).hint(AGAIN)),
         RestoreStatus::Incomplete => Ok(Kind::Incomplete.exit_code()),
         RestoreStatus::DryRun if !summary.failures.is_empty() => Ok(Kind::Incomplete.exit_code()),
         RestoreStatus::Complete if !summary.rto.met => Ok(Kind::PastRto.exit_code()),

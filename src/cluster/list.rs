@@ -67,7 +67,7 @@ const PAGE_TARGET: u64 = 3 << 20;
 
 /// The response size at which a page is given up and asked for again with fewer objects: sizes within a list vary, and
 /// the page before says nothing certain about the next. A single object is always taken.
-const PAGE_LIMIT: usize = 3 * PAGE_TARGET as usize;
+const PAGE_LIMIT: usize = 2 * PAGE_TARGET as usize;
 
 /// Objects of the first page: not yet knowing how large they are, it asks for few.
 const FIRST_PAGE: u32 = 100;

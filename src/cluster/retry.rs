@@ -25,10 +25,11 @@ pub struct Retry {
 impl Default for Retry {
     fn default() -> Self {
         Retry {
-            tries: 8,
+            // Enough for an API server that restarts: refused connections fail at once.
+            tries: 20,
             first: Duration::from_millis(100),
             longest: Duration::from_secs(5),
-            within: Duration::from_secs(60),
+            within: Duration::from_secs(45),
         }
     }
 }
@@ -122,7 +123,10 @@ mod tests {
         };
         assert!(Retry::default().run(|| count(403)).await.is_err());
         assert_eq!(tries.replace(0), 1);
+        let begin = Instant::now();
         assert!(Retry::default().run(|| count(503)).await.is_err());
-        assert_eq!(tries.get(), 8);
+        let waited = begin.elapsed();
+        assert!(tries.get() > 8 && waited <= Retry::default().within, "{} tries in {waited:?}", tries.get());
+        assert!(waited > Duration::from_secs(30), "a server that restarts is waited for");
     }
 }

@@ -61,8 +61,11 @@ impl Difference {
     }
 }
 
-/// One side of the comparison of one type: objects by path, ready to be compared.
-type Side = HashMap<String, Value>;
+/// One side of the comparison of one type: objects by path, ready to be compared; or the rule by which one is not.
+type Side = HashMap<String, Result<Value, &'static str>>;
+
+/// What each source of a backup was to save, by the source's name.
+pub type Scopes = BTreeMap<String, KubernetesScope>;
 
 /// The facts that both sides of a type share.
 struct Common {
@@ -105,11 +108,11 @@ fn owner_names(object: &Value) -> Value {
     Value::Array(references.into_iter().flatten().map(name).collect())
 }
 
-/// Compares a backup with a cluster, within the scope of the backup.
+/// Compares a backup with a cluster, within the scopes of the backup's sources.
 pub async fn with_cluster(
     backup: &OpenBackup,
     cluster: &Cluster,
-    scope: &KubernetesScope,
+    scopes: &Scopes,
     progress: &dyn Progress,
 ) -> Result<Difference> {
     let found = cluster.discover(TIMEOUT).await.context(|| format!("learn what {} serves", cluster.server()))?;
@@ -117,26 +120,31 @@ pub async fn with_cluster(
     let (owners, volumes) = identities(backup).await?;
     let mut common = Common { resource: String::new(), owners, volumes, status_subresource: true };
     progress.begin("diff", Some(backup.manifest.items()));
-    for (source, resource, record) in kubernetes_types(backup) {
+    for ((resource, version), sources) in types_with_sources(backup) {
         common.resource = resource.clone();
         let kind = found.types.iter().find(|t| t.name() == resource);
         common.status_subresource = kind.is_none_or(|k| k.subresources.iter().any(|s| s == "status"));
-        let saved = saved_side(backup, &source, &resource, &record, &common, &mut difference, progress).await?;
+        let mut saved = Side::new();
+        for source in &sources {
+            saved.extend(saved_side(backup, source, &resource, &version, &common, progress).await?);
+        }
         let Some(kind) = kind else {
-            difference.missing.extend(saved.keys().filter_map(|path| Some(ObjectPath::parse(path)?.shown())));
+            compare(saved, Side::new(), &mut difference);
             continue;
         };
         // The version of the backup is asked for, so that both sides have the same form.
-        let kind = ResourceType { version: record.version.clone(), ..kind.clone() };
-        match cluster_side(cluster, &kind, scope, &common).await {
+        let kind = ResourceType { version, ..kind.clone() };
+        let scopes = sources.iter().map(|source| scopes.get(source).cloned().unwrap_or_default()).collect::<Vec<_>>();
+        match cluster_side(cluster, &kind, &scopes, &common).await {
             Ok(other) => compare(saved, other, &mut difference),
             Err(why) => difference.problems.push(format!("{resource}: {why}")),
         }
     }
     let known: HashSet<_> = kubernetes_types(backup).into_iter().map(|(_, resource, _)| resource).collect();
-    for kind in found.types.iter().filter(|t| !known.contains(&t.name()) && may_be_extra(t, scope)) {
+    for kind in found.types.iter().filter(|t| !known.contains(&t.name())) {
+        let reaching = scopes.values().filter(|scope| may_be_extra(kind, scope)).cloned().collect::<Vec<_>>();
         common.resource = kind.name();
-        match cluster_side(cluster, kind, scope, &common).await {
+        match cluster_side(cluster, kind, &reaching, &common).await {
             Ok(other) => compare(Side::new(), other, &mut difference),
             Err(why) => difference.problems.push(format!("{}: {why}", kind.name())),
         }
@@ -158,20 +166,14 @@ pub async fn with_backup(one: &OpenBackup, other: &OpenBackup, progress: &dyn Pr
     let (left, right): (BTreeSet<_>, BTreeSet<_>) = (type_names(one), type_names(other));
     for (source, resource) in left.union(&right) {
         let mut sides = Vec::new();
-        for (backup, count_ignored) in [(one, true), (other, false)] {
+        for backup in [one, other] {
             let (owners, volumes) = (Owners::default(), HashSet::new());
             let common = Common { resource: resource.clone(), owners, volumes, status_subresource: true };
-            let record = backup.manifest.source(source).and_then(|s| s.types.get(resource)).cloned();
-            let mut ignored = Difference::default();
+            let record = backup.manifest.source(source).and_then(|s| s.types.get(resource));
             sides.push(match record {
-                Some(record) => saved_side(backup, source, resource, &record, &common, &mut ignored, progress).await?,
+                Some(record) => saved_side(backup, source, resource, &record.version, &common, progress).await?,
                 None => Side::new(),
             });
-            if count_ignored {
-                for (rule, count) in ignored.ignored {
-                    *difference.ignored.entry(rule).or_default() += count;
-                }
-            }
         }
         if let (Some(b), Some(a)) = (sides.pop(), sides.pop()) {
             compare(a, b, &mut difference);
@@ -188,6 +190,15 @@ fn type_names(backup: &OpenBackup) -> BTreeSet<(String, String)> {
 fn kubernetes_types(backup: &OpenBackup) -> Vec<(String, String, TypeRecord)> {
     let sources = backup.manifest.sources.iter().filter(|s| s.kind == "kubernetes");
     sources.flat_map(|s| s.types.iter().map(|(n, r)| (s.name.clone(), n.clone(), r.clone()))).collect()
+}
+
+/// Each type, in the version that it was saved in, with the sources that hold it.
+fn types_with_sources(backup: &OpenBackup) -> BTreeMap<(String, String), Vec<String>> {
+    let mut types: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (source, resource, record) in kubernetes_types(backup) {
+        types.entry((resource, record.version)).or_default().push(source);
+    }
+    types
 }
 
 /// Uids and names that the rules ask for.
@@ -209,12 +220,11 @@ async fn saved_side(
     backup: &OpenBackup,
     source: &str,
     resource: &str,
-    record: &TypeRecord,
+    version: &str,
     common: &Common,
-    difference: &mut Difference,
     progress: &dyn Progress,
 ) -> Result<Side> {
-    let folder = crate::object_path::type_folder(resource, &record.version);
+    let folder = crate::object_path::type_folder(resource, version);
     let frames: Vec<FrameRecord> = backup.frames_with(source, &folder).cloned().collect();
     let mut side = Side::new();
     for frame in frames {
@@ -227,10 +237,7 @@ async fn saved_side(
             let content = frame::member(&decoded, entry)?;
             let object = serde_json::from_slice(content)
                 .map_err(|e| Error::integrity(format!("{} is not JSON", entry.path)).because(e))?;
-            match common.prepare(object) {
-                Ok(object) => drop(side.insert(entry.path.clone(), object)),
-                Err(rule) => *difference.ignored.entry(rule.into()).or_default() += 1,
-            }
+            side.insert(entry.path.clone(), common.prepare(object));
             progress.advance("diff", 1, entry.size);
         }
     }
@@ -240,9 +247,23 @@ async fn saved_side(
 async fn cluster_side(
     cluster: &Cluster,
     kind: &ResourceType,
-    scope: &KubernetesScope,
+    scopes: &[KubernetesScope],
     common: &Common,
 ) -> Result<Side, String> {
+    let mut side = Side::new();
+    for scope in scopes {
+        add_listed(&mut side, cluster, kind, scope, common).await?;
+    }
+    Ok(side)
+}
+
+async fn add_listed(
+    side: &mut Side,
+    cluster: &Cluster,
+    kind: &ResourceType,
+    scope: &KubernetesScope,
+    common: &Common,
+) -> Result<(), String> {
     let options = ListOptions {
         page_size: 500,
         label_selector: scope.label_selector.as_ref().map(|s| s.to_query()),
@@ -250,7 +271,6 @@ async fn cluster_side(
         retry: Retry::default(),
     };
     let mut pages = cluster.pages(kind, None, options);
-    let mut side = Side::new();
     while let Some(page) = pages.next().await {
         for item in page.map_err(|e| e.message())?.items {
             if !in_scope(kind, &item, scope) {
@@ -260,12 +280,10 @@ async fn cluster_side(
             let mut object: Value = serde_json::from_slice(&item.json).map_err(|e| e.to_string())?;
             object["apiVersion"] = Value::String(kind.api_version());
             object["kind"] = Value::String(kind.kind.clone());
-            if let Ok(object) = common.prepare(object) {
-                side.insert(path, object);
-            }
+            side.insert(path, common.prepare(object));
         }
     }
-    Ok(side)
+    Ok(())
 }
 
 fn in_scope(kind: &ResourceType, item: &Item, scope: &KubernetesScope) -> bool {
@@ -283,15 +301,18 @@ fn in_scope(kind: &ResourceType, item: &Item, scope: &KubernetesScope) -> bool {
 fn compare(saved: Side, mut other: Side, difference: &mut Difference) {
     for (path, object) in saved {
         let shown = ObjectPath::parse(&path).map(|p| p.shown()).unwrap_or_default();
-        match other.remove(&path) {
-            None => difference.missing.push(shown),
-            Some(found) => match differences(&object, &found, PATHS_NAMED) {
+        match (object, other.remove(&path)) {
+            // A job that ran to its end since then is there, but is not what would be restored.
+            (Err(rule), _) | (Ok(_), Some(Err(rule))) => *difference.ignored.entry(rule.into()).or_default() += 1,
+            (Ok(_), None) => difference.missing.push(shown),
+            (Ok(object), Some(Ok(found))) => match differences(&object, &found, PATHS_NAMED) {
                 paths if paths.is_empty() => difference.equal += 1,
                 paths => difference.changed.push(Changed { object: shown, paths }),
             },
         }
     }
-    difference.extra.extend(other.keys().filter_map(|path| Some(ObjectPath::parse(path)?.shown())));
+    let extra = other.into_iter().filter(|(_, object)| object.is_ok());
+    difference.extra.extend(extra.filter_map(|(path, _)| Some(ObjectPath::parse(&path)?.shown())));
 }
 
 impl Difference {

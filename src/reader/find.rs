@@ -13,6 +13,9 @@ use crate::vault::{ReadError, Vault};
 /// How many manifests are read at the same time.
 const AT_ONCE: usize = 8;
 
+/// Why `latest` passes over a backup that lacks something.
+const PARTIAL: &str = "it is partial";
+
 /// How far the clock of the job and the clock here may differ.
 const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_hours(1);
 
@@ -25,6 +28,13 @@ pub enum Standing {
     Unchecked,
     /// The signature is missing, wrong, or not by a trusted signer.
     Refused(Error),
+}
+
+impl Standing {
+    /// Whether a trusted signer signed it.
+    pub fn is_trusted(&self) -> bool {
+        matches!(self, Standing::Trusted(_))
+    }
 }
 
 /// A backup that exists: it has a manifest.
@@ -158,25 +168,28 @@ pub async fn find(vault: &Vault, cluster: &str, which: &str, signers: Option<&Si
             Listing::Uncommitted(_) => {}
             Listing::Broken(folder, e) => {
                 passed_over.push((folder.id, e.one_line()));
-                refused = Some(e);
+                refused.get_or_insert(e);
             }
             Listing::Committed(backup) => match (&backup.standing, backup.manifest.status) {
                 (Standing::Refused(e), _) => {
                     passed_over.push((backup.folder.id.clone(), e.one_line()));
                     if let Err(e) = backup.require_not_refused() {
-                        refused = Some(e);
+                        refused.get_or_insert(e);
                     }
                 }
                 _ if backup.manifest.started > now + CLOCKS_DIFFER => {
                     passed_over.push((backup.folder.id, "it says that it was taken in the future".into()));
                 }
-                (_, Status::Partial) => passed_over.push((backup.folder.id, "it is partial".into())),
+                (_, Status::Partial) => passed_over.push((backup.folder.id, PARTIAL.into())),
                 (_, Status::Complete) => return Ok(Found { backup: *backup, passed_over }),
             },
         }
     }
-    Err(refused.unwrap_or_else(|| {
-        Error::failed(format!("no complete backup of cluster {cluster} in {}", vault.shown()))
-            .hint("`ckbackup list` shows what is there; a partial one can be named by its id")
+    let hint = match passed_over.iter().find(|(_, why)| why == PARTIAL) {
+        Some((id, _)) => format!("the newest partial one is {id}; name it to use it"),
+        None => "`ckbackup list` shows what is there".into(),
+    };
+    Err(refused.map(|e| e.hint(hint.clone())).unwrap_or_else(|| {
+        Error::failed(format!("no complete backup of cluster {cluster} in {}", vault.shown())).hint(hint)
     }))
 }

@@ -166,6 +166,10 @@ async fn check_object(
     while let Some(piece) = stream.next().await {
         let piece = piece?;
         size += piece.len() as u64;
+        // Whatever stands there instead may be endless.
+        if size > record.bytes {
+            return Err(Error::integrity(format!("it has at least {size} bytes, the manifest says {}", record.bytes)));
+        }
         stored.update(&piece);
         progress.advance(task, 0, piece.len() as u64);
         if let (Some(walk), Ok(())) = (&mut walk, &inner) {

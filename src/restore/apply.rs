@@ -17,7 +17,7 @@ use super::owners::Waiting;
 use super::rules::{Facts, fit, text};
 use super::summary::{Failure, Items, Outcome, Standing};
 use super::target::{Target, Unserved};
-use super::write::{Fitted, Lost, Writer, Written};
+use super::write::{Fitted, InVain, Lost, Writer, Written};
 use crate::archive::frame;
 use crate::archive::index::{Entry, FrameRecord};
 use crate::cluster::discovery::group_version_path;
@@ -29,9 +29,6 @@ use crate::reader::OpenBackup;
 
 /// Frames of about a MiB that are fetched before they are needed.
 const FRAMES_AHEAD: usize = 3;
-
-/// Objects of one step that are named with the reason why they failed or were left as they are; others are only counted.
-const NAMED: usize = 1000;
 
 /// The reason for which an object that is there already is skipped.
 pub const EXISTS: &str = "exists";
@@ -48,12 +45,16 @@ pub struct Work {
     pub target: Target,
     /// How many writes at a time.
     pub limiter: Limiter,
+    /// What objects waited for in vain.
+    pub in_vain: InVain,
     /// What happens to objects that are there already, where a step does not say.
     pub conflict: Conflict,
     /// Nothing is written.
     pub dry_run: bool,
     /// The time since the incident began.
     pub clock: RtoClock,
+    /// The first thing about the backup or the vault that kept a step from its end.
+    pub broken: Mutex<Option<Error>>,
     /// Cancelled when the API server is lost: no step goes on.
     pub lost: CancellationToken,
     /// What came of each step so far; of one that is cut off, this is what stands.
@@ -85,7 +86,7 @@ impl Tally {
             Outcome::Unchanged => self.items.unchanged += 1,
             Outcome::Skipped { rule, why } => {
                 self.items.skipped += 1;
-                if rule == EXISTS && self.standing.len() < NAMED {
+                if rule == EXISTS {
                     self.standing.push(Standing { object: object.into(), why });
                 }
                 *self.skipped.entry(rule).or_default() += 1;
@@ -98,9 +99,7 @@ impl Tally {
     }
 
     fn fail(&mut self, step: &str, object: &str, why: String) {
-        if self.failures.len() < NAMED {
-            self.failures.push(Failure { step: step.into(), object: object.into(), why });
-        }
+        self.failures.push(Failure { step: step.into(), object: object.into(), why });
     }
 }
 
@@ -112,7 +111,7 @@ struct Job {
     content: Vec<u8>,
 }
 
-/// Applies every object of a step. What went wrong with single objects is in the tally; an error ends the restore.
+/// Applies every object of a step. What went wrong with single objects is in the tally; an error ends the step.
 pub async fn apply(work: &Arc<Work>, step: usize) -> Result<Tally> {
     let name = work.plan.steps[step].name.to_string();
     let compiled = &work.compiled.steps[step];
@@ -148,7 +147,7 @@ async fn run_wave(work: &Arc<Work>, step: usize, wave: &[usize], tally: &Arc<Mut
     let mut writes = JoinSet::new();
     while let Some(jobs) = frames.next().await {
         for job in jobs? {
-            let Some(permit) = work.limiter.acquire().await else { break };
+            let place = work.limiter.acquire().await;
             while let Some(done) = writes.try_join_next() {
                 done.map_err(|e| Error::failed("write an object").because(e))?;
             }
@@ -158,7 +157,7 @@ async fn run_wave(work: &Arc<Work>, step: usize, wave: &[usize], tally: &Arc<Mut
             let (work, tally) = (work.clone(), tally.clone());
             writes.spawn(async move {
                 write_job(&work, job, &tally).await;
-                drop(permit);
+                drop(place);
             });
         }
     }
@@ -260,6 +259,7 @@ async fn handle(work: &Work, job: Job, shown: &str) -> Result<Outcome, Lost> {
     let writer = Writer {
         cluster: work.target.cluster(),
         limiter: &work.limiter,
+        in_vain: &work.in_vain,
         conflict: apply.conflict.unwrap_or(work.conflict),
     };
     if work.dry_run {

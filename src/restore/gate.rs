@@ -40,42 +40,69 @@ pub async fn wait(cluster: &Cluster, gate: &Gate) -> Result<String, Closed> {
             _ => last_answer = Instant::now(),
         }
         match &state {
-            Ok((all, waiting)) if waiting.is_empty() => return Ok(format!("{all} {}", gate.condition)),
+            Ok(seen) if seen.opens(gate) => return Ok(format!("{} {}", seen.all, gate.condition)),
             _ if Instant::now() < deadline => tokio::time::sleep(POLL).await,
-            Ok((all, waiting)) => {
-                let more = waiting.len().saturating_sub(NAMED);
-                let named = waiting[..waiting.len().min(NAMED)].join("; ");
-                let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-                let limit = format_duration(gate.timeout);
-                return Err(Closed::NotReady(format!(
-                    "not {} after {limit}, {} of {all}: {named}{more}",
-                    gate.condition,
-                    waiting.len()
-                )));
-            }
+            Ok(seen) => return Err(Closed::NotReady(seen.words(gate))),
             Err(e) => return Err(Closed::NotReady(e.message())),
         }
     }
 }
 
-/// How many objects the gate looks at, and which do not report the condition.
-async fn look(cluster: &Cluster, gate: &Gate) -> Result<(usize, Vec<String>), ApiError> {
+/// What a gate sees.
+#[derive(Default)]
+struct Seen {
+    /// Whether the server serves the kind.
+    served: bool,
+    /// How many objects are selected.
+    all: usize,
+    /// Those that do not report the condition, and why.
+    waiting: Vec<String>,
+}
+
+impl Seen {
+    /// A gate for all objects of a kind opens when there are none. One that selects some waits for them to come: where
+    /// they failed to be restored, or a label is misspelt, it must not open.
+    fn opens(&self, gate: &Gate) -> bool {
+        let selects = gate.labels.is_some() || !gate.namespaces.is_everything();
+        self.served && self.waiting.is_empty() && (self.all > 0 || !selects)
+    }
+
+    fn words(&self, gate: &Gate) -> String {
+        let (condition, limit) = (&gate.condition, format_duration(gate.timeout));
+        if !self.served {
+            return format!("the cluster does not serve {} after {limit}", gate.kind);
+        }
+        if self.all == 0 {
+            return format!("no {} is selected by the gate after {limit}", gate.kind);
+        }
+        let named = self.waiting[..self.waiting.len().min(NAMED)].join("; ");
+        let more = match self.waiting.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!("; and {more} more"),
+        };
+        format!("not {condition} after {limit}, {} of {}: {named}{more}", self.waiting.len(), self.all)
+    }
+}
+
+/// Looks at the objects of the gate.
+async fn look(cluster: &Cluster, gate: &Gate) -> Result<Seen, ApiError> {
     let found = cluster.discover(TIMEOUT).await?;
-    let (mut all, mut waiting) = (0, Vec::new());
+    let mut seen = Seen::default();
     for kind in found.types.iter().filter(|t| gate.kind.matches(&t.kind, &t.group) && t.can("list")) {
+        seen.served = true;
         for object in objects(cluster, kind, gate).await? {
-            all += 1;
+            seen.all += 1;
             if let Some(why) = not_ready(&object, kind, gate, &found) {
                 let metadata = &object["metadata"];
                 let place = match text(metadata, "namespace") {
                     "" => text(metadata, "name").to_string(),
                     ns => format!("{ns}/{}", text(metadata, "name")),
                 };
-                waiting.push(format!("{} {place}: {why}", kind.kind));
+                seen.waiting.push(format!("{} {place}: {why}", kind.kind));
             }
         }
     }
-    Ok((all, waiting))
+    Ok(seen)
 }
 
 async fn objects(cluster: &Cluster, kind: &ResourceType, gate: &Gate) -> Result<Vec<Value>, ApiError> {

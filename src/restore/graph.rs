@@ -105,7 +105,15 @@ async fn run_step(work: &Arc<Work>, step: usize, operator: Arc<dyn Operator>) ->
     let planned = &work.plan.steps[step];
     let name = planned.name.to_string();
     let (status, tally, note) = match &planned.action {
-        Action::Apply(_) => applied(apply(work, step).await?, work.dry_run),
+        Action::Apply(_) => match apply(work, step).await {
+            Ok(tally) => applied(tally, work.dry_run),
+            Err(e) => {
+                let tally = std::mem::take(&mut *work.tallies[step].lock().await);
+                let note = e.one_line();
+                work.broken.lock().await.get_or_insert(e);
+                (StepStatus::Failed, tally, Some(note))
+            }
+        },
         Action::Gate(_) if work.dry_run => (StepStatus::Planned, Tally::default(), None),
         Action::Gate(gate) => {
             work.progress.begin(&name, None);

@@ -38,7 +38,7 @@ use self::target::Target;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::config::{Conflict, Manual, RestorePlan};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::progress::Progress;
 use crate::reader::OpenBackup;
 
@@ -73,10 +73,17 @@ pub struct Restore {
     pub cancel: CancellationToken,
 }
 
+/// A restore that came to its end, or as far as it could.
+pub struct Restored {
+    /// What came of it.
+    pub summary: RestoreSummary,
+    /// What kept a step from its end: the backup, or the vault that holds it, could not be read.
+    pub broken: Option<Error>,
+}
+
 impl Restore {
-    /// Runs the plan. Objects and steps that failed stand in the summary; an error means that nothing was begun, or that
-    /// the backup cannot be read.
-    pub async fn run(self) -> Result<RestoreSummary> {
+    /// Runs the plan. Objects and steps that failed stand in the summary; an error means that nothing was begun.
+    pub async fn run(self) -> Result<Restored> {
         let begin = std::time::Instant::now();
         let compiled = compile::compile(&self.plan, &self.backup)
             .await
@@ -89,15 +96,17 @@ impl Restore {
             compiled,
             target: Target::new(self.cluster),
             limiter: Limiter::default(),
+            in_vain: Default::default(),
             conflict: self.conflict,
             dry_run: self.dry_run,
             clock,
+            broken: Default::default(),
             lost: CancellationToken::new(),
             tallies,
             progress: self.progress,
         });
         let done = graph::run(&work, self.operator, self.cancel).await?;
-        Ok(RestoreSummary {
+        let summary = RestoreSummary {
             backup: work.backup.manifest.id.to_string(),
             plan: work.plan.name.to_string(),
             target: work.target.cluster().server().to_string(),
@@ -107,7 +116,9 @@ impl Restore {
             steps: done.steps,
             failures: done.failures,
             not_selected: work.compiled.not_selected.clone(),
-        })
+        };
+        let broken = work.broken.lock().await.take();
+        Ok(Restored { summary, broken })
     }
 }
 

@@ -66,6 +66,11 @@ pub const RULES: &[Rule] = &[
         apply: controller_owned,
     },
     Rule {
+        name: "finished",
+        what: "a job or a bare pod that came to its end would run again: status, which says so, is not restored",
+        apply: finished,
+    },
+    Rule {
         name: "generated-token-secrets",
         what: "a service account's generated token Secret is signed by keys of the lost cluster",
         apply: generated_token_secrets,
@@ -173,6 +178,17 @@ fn controller_owned(object: &mut Value, facts: &Facts<'_>) -> Verdict {
 fn comes_again(owner: &Value, facts: &Facts<'_>) -> bool {
     let of_a_pod = text(owner, "apiVersion") == "v1" && text(owner, "kind") == "Pod";
     MADE_BY_CONTROLLERS.contains(&facts.resource) || (facts.resource == "persistentvolumeclaims" && of_a_pod)
+}
+
+fn finished(object: &mut Value, facts: &Facts<'_>) -> Verdict {
+    let conditions = object["status"]["conditions"].as_array();
+    let over = |c: &&Value| matches!(text(c, "type"), "Complete" | "Failed") && text(c, "status") == "True";
+    let how = match (facts.resource, text(&object["status"], "phase")) {
+        ("pods", phase @ ("Succeeded" | "Failed")) => Some(phase),
+        ("jobs.batch", _) => conditions.into_iter().flatten().find(over).map(|c| text(c, "type")),
+        _ => None,
+    };
+    how.map_or(Keep, |how| Skip(format!("it had come to its end: {how}")))
 }
 
 const TOKEN_SECRET: &str = "kubernetes.io/service-account-token";

@@ -1,5 +1,7 @@
 //! Writes one object: creates it, or decides what to do with the one that is there.
 
+use std::collections::HashSet;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::apply::EXISTS;
-use super::limit::Limiter;
+use super::limit::{LONGEST_PAUSE, Limiter};
 use super::rules::{Facts, normalise};
 use super::same::differences;
 use super::summary::Outcome;
@@ -16,6 +18,8 @@ use crate::config::Conflict;
 
 /// How long a write that may pass is tried again. Webhooks and quotas come up within seconds where they come up.
 pub const PATIENCE: Duration = Duration::from_secs(45);
+/// How long a server that says that it is too busy is believed.
+const PATIENCE_WITH_BUSY: Duration = Duration::from_secs(600);
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -60,6 +64,25 @@ pub struct Writer<'a> {
     pub limiter: &'a Limiter,
     /// What happens to an object that is there already.
     pub conflict: Conflict,
+    /// What was waited for in vain.
+    pub in_vain: &'a InVain,
+}
+
+/// Causes that were waited for once, to the end of all patience: a webhook that is dead would otherwise take as long
+/// again for every object.
+#[derive(Default)]
+pub struct InVain(Mutex<HashSet<String>>);
+
+impl InVain {
+    fn knows(&self, cause: &str) -> bool {
+        self.0.lock().is_ok_and(|causes| causes.contains(cause))
+    }
+
+    fn learn(&self, cause: String) {
+        if let Ok(mut causes) = self.0.lock() {
+            causes.insert(cause);
+        }
+    }
 }
 
 /// A write failed in a way that every other write will fail, too.
@@ -71,15 +94,15 @@ impl Writer<'_> {
         let begin = Instant::now();
         let mut wait = FIRST_WAIT;
         let body = Bytes::from(fitted.object.to_string());
-        loop {
+        for tries in 1u32.. {
             let error = match self.try_write(fitted, body.clone()).await {
                 Ok(written) => return Ok(written),
                 Err(e) => e,
             };
             if error.code() == Some(429) {
-                self.limiter.busy(retry_after(&error)).await;
+                self.limiter.busy(retry_after(&error));
             }
-            if !may_pass(&error) || begin.elapsed() > PATIENCE {
+            if !self.is_worth_another_try(fitted, &error, tries, begin.elapsed()) {
                 return match error.cause {
                     Cause::Transport(why) => Err(Lost(why)),
                     // One slow write says nothing about the server; its silence does.
@@ -90,6 +113,23 @@ impl Writer<'_> {
             tokio::time::sleep(retry_after(&error).unwrap_or(wait)).await;
             wait = (wait * 2).min(LONGEST_WAIT);
         }
+        Ok(Written { outcome: Outcome::Failed("it was tried too often".into()), uid: None })
+    }
+
+    fn is_worth_another_try(&self, fitted: &Fitted<'_>, error: &ApiError, tries: u32, waited: Duration) -> bool {
+        if !may_pass(error) {
+            return false;
+        }
+        if error.code() == Some(429) {
+            return waited <= PATIENCE_WITH_BUSY;
+        }
+        let cause = cause_of(fitted, error);
+        // A single try can take longer than all patience.
+        if waited > PATIENCE && tries > 1 {
+            self.in_vain.learn(cause);
+            return false;
+        }
+        !self.in_vain.knows(&cause)
     }
 
     async fn try_write(&self, fitted: &Fitted<'_>, body: Bytes) -> Result<Written, ApiError> {
@@ -146,6 +186,7 @@ impl Writer<'_> {
         let why = || format!("it is there, and differs at {}", different.join(", "));
         match self.conflict {
             _ if different.is_empty() => Outcome::Unchanged,
+            Conflict::Skip if is_bare_default_account(&existing, fitted) => Outcome::Updated,
             Conflict::Skip => Outcome::Skipped { rule: EXISTS.into(), why: why() },
             Conflict::Fail => Outcome::Failed(why()),
             Conflict::Overwrite => Outcome::Updated,
@@ -158,6 +199,26 @@ impl Writer<'_> {
         let patch = Bytes::from(json!({ "status": status }).to_string());
         self.cluster.merge(&path, patch).await.map(drop)
     }
+}
+
+/// The controller manager makes a `default` service account in every new namespace, sooner than a restore can. As long
+/// as nobody gave it anything, it is filled in: without its pull secrets no pod that uses it would start.
+fn is_bare_default_account(existing: &Value, fitted: &Fitted<'_>) -> bool {
+    let bare = |object: &Value, keys: &[&str]| {
+        let fields = object.as_object();
+        fields.is_some_and(|fields| fields.iter().all(|(key, value)| value.is_null() || keys.contains(&key.as_str())))
+    };
+    fitted.facts.resource == "serviceaccounts"
+        && fitted.name == "default"
+        && bare(existing, &["apiVersion", "kind", "metadata"])
+        && bare(&existing["metadata"], &["name", "namespace"])
+}
+
+/// What several objects wait for together: a webhook, or whatever keeps a type from being written.
+fn cause_of(fitted: &Fitted<'_>, error: &ApiError) -> String {
+    let message = error.message();
+    let webhook = message.split_once("failed calling webhook \"").and_then(|(_, rest)| rest.split_once('"'));
+    webhook.map_or_else(|| format!("{} {:?}", fitted.collection, error.code()), |(name, _)| name.into())
 }
 
 /// Both sides are brought to the same form: what the rules take from one, they take from the other.
@@ -187,7 +248,7 @@ fn uid_of(answer: &[u8]) -> Option<String> {
 
 fn retry_after(error: &ApiError) -> Option<Duration> {
     match &error.cause {
-        Cause::Status { retry_after, .. } => *retry_after,
+        Cause::Status { retry_after, .. } => retry_after.map(|wait| wait.min(LONGEST_PAUSE)),
         _ => None,
     }
 }

@@ -98,7 +98,7 @@ impl Kubernetes {
         while let Some(page) = current {
             let page = match page {
                 Ok(page) => page,
-                Err(e) if e.reason() == "Expired" && record.restarts < RESTARTS => {
+                Err(e) if e.code() == Some(410) && record.restarts < RESTARTS => {
                     record.restarts += 1;
                     pages = self.cluster.pages(kind, None, self.list_options());
                     current = pages.next().await;

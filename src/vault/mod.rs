@@ -18,6 +18,7 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::client::{HttpError, HttpErrorKind};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, GetResult, ObjectStore, PutMode, PutOptions, PutPayload, PutResult};
+use sha2::{Digest, Sha256};
 
 use self::layout::BackupId;
 pub use self::store::StoreSettings;
@@ -43,6 +44,8 @@ pub struct Vault {
     store: Arc<dyn ObjectStore>,
     root: Path,
     shown: String,
+    /// Whether the store compares what arrives with the digest that is sent along.
+    checks_arrival: bool,
 }
 
 /// What the store said about an object that it took.
@@ -113,7 +116,7 @@ impl Vault {
 
     fn connect(location: &VaultLocation, settings: &StoreSettings, create: bool) -> Result<Vault> {
         let (store, root) = store::connect(location, settings, create)?;
-        Ok(Vault { store, root, shown: location.to_string() })
+        Ok(Vault { store, root, shown: location.to_string(), checks_arrival: location.url.scheme() == "s3" })
     }
 
     /// The URL, for people.
@@ -300,6 +303,23 @@ impl Vault {
         })?;
         let (vault, key) = (self.clone(), key.to_string());
         Ok(got.into_stream().map_err(move |e| vault.explain("read", &key, e)).boxed())
+    }
+
+    /// Makes sure that the store holds what was sent. S3 compared digests when it arrived; elsewhere it is read back.
+    pub async fn confirm(&self, key: &str, stored: &Stored, sha256: &[u8; 32]) -> Result<()> {
+        if self.checks_arrival {
+            return Ok(());
+        }
+        let mut stream = self.stream(key, stored.version.as_deref()).await?;
+        let mut digest = Sha256::new();
+        while let Some(piece) = stream.try_next().await? {
+            digest.update(&piece);
+        }
+        if <[u8; 32]>::from(digest.finalize()) == *sha256 {
+            return Ok(());
+        }
+        Err(Error::integrity(format!("{key}: the store does not hold what was sent"))
+            .hint("run the backup again; this one was not committed. If it stays so, do not trust this storage"))
     }
 
     /// A store's error in words: what, where, and what to do.

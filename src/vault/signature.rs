@@ -38,6 +38,13 @@ impl Signer {
         self.0.public_key().fingerprint(HashAlg::Sha256).to_string()
     }
 
+    /// A list of trusted signers that has only this one.
+    pub fn signers(&self) -> Signers {
+        let key = self.0.public_key().clone();
+        let entry = Entry { principals: "*".into(), key, valid_after: None, valid_before: None };
+        Signers { entries: vec![entry], shown: "this run's own key".into() }
+    }
+
     /// An armoured signature.
     pub fn sign(&self, message: &[u8]) -> Result<String> {
         let signed = self.0.sign(NAMESPACE, HashAlg::Sha512, message).context(|| "sign the manifest".into())?;
@@ -58,6 +65,12 @@ struct Entry {
     key: PublicKey,
     valid_after: Option<Timestamp>,
     valid_before: Option<Timestamp>,
+}
+
+impl Entry {
+    fn is_valid_at(&self, when: Timestamp) -> bool {
+        self.valid_after.is_none_or(|t| when >= t) && self.valid_before.is_none_or(|t| when < t)
+    }
 }
 
 /// Who signed.
@@ -102,19 +115,18 @@ impl Signers {
     pub fn verify(&self, message: &[u8], signature: &[u8], when: Timestamp) -> Result<SignedBy> {
         let signature =
             SshSig::from_pem(signature).map_err(|e| Error::integrity("the signature cannot be read").because(e))?;
-        let known = self.entries.iter().find(|e| e.key.key_data() == signature.public_key());
+        // A key may have several lines, each with its own time.
+        let known: Vec<_> = self.entries.iter().filter(|e| e.key.key_data() == signature.public_key()).collect();
         let fingerprint = PublicKey::from(signature.public_key().clone()).fingerprint(HashAlg::Sha256).to_string();
-        let Some(entry) = known else {
+        if known.is_empty() {
             return Err(Error::integrity(format!("signed by {fingerprint}, which {} does not trust", self.shown))
                 .hint(
                     "if that key is yours, add its public half to the trusted signers; if not, the backup is not yours",
                 ));
-        };
-        let early = entry.valid_after.is_some_and(|t| when < t);
-        let late = entry.valid_before.is_some_and(|t| when >= t);
-        if early || late {
-            return Err(Error::integrity(format!("signed by {fingerprint} outside the time in which it is trusted")));
         }
+        let Some(entry) = known.into_iter().find(|entry| entry.is_valid_at(when)) else {
+            return Err(Error::integrity(format!("signed by {fingerprint} outside the time in which it is trusted")));
+        };
         entry.key.verify(NAMESPACE, message, &signature).map_err(|e| {
             Error::integrity("the signature does not fit the manifest: one of them was changed").because(e)
         })?;

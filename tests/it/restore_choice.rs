@@ -63,11 +63,12 @@ async fn a_dry_run_only_reads_and_foretells_what_the_restore_does() {
     other["data"]["key"] = json!("other");
     api.create(&maps, &other).await;
     let (proxy, kubeconfig) = rig.in_front_of_shared(|_| Action::Forward);
-    let plan = rig.plan(
-        "[{name: maps, apply: {kinds: [ConfigMap]}}, \
-          {name: open, after: [maps], gate: {kind: Pod, condition: Ready, labels: none=such}}, \
-          {name: dns, after: [open], manual: {title: Point DNS at it}}]",
-    );
+    let plan = rig.plan(&format!(
+        "[{{name: maps, apply: {{kinds: [ConfigMap]}}}}, \
+          {{name: open, after: [maps], gate: {{kind: Namespace, condition: Active, \
+                                              labels: kubernetes.io/metadata.name={namespace}}}}}, \
+          {{name: dns, after: [open], manual: {{title: Point DNS at it}}}}]"
+    ));
     let dry = rig.restore(&plan, &kubeconfig).arg("--dry-run").run().await.expect_success();
     let writes: Vec<_> = proxy.seen().into_iter().filter(|seen| seen.method != "GET").collect();
     assert!(writes.is_empty(), "{writes:?}");

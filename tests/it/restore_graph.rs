@@ -92,6 +92,21 @@ async fn a_gate_that_stays_closed_stops_what_comes_after_it_and_names_what_is_no
     assert!(shared().api().find(&format!("/api/v1/namespaces/{namespace}/secrets/s")).await.is_none());
 }
 
+/// A misspelt label must not open a gate, nor may a kind that is not there.
+#[tokio::test]
+async fn a_gate_that_selects_nothing_stays_closed() {
+    let rig = Rig::new().await;
+    backed_up(&rig).await;
+    let plan = rig.plan(
+        "[{name: misspelt, gate: {kind: Namespace, condition: Active, timeout: 1s, labels: none=such}}, \
+          {name: unserved, gate: {kind: Unicorn.example.com, condition: Ready, timeout: 1s}}]",
+    );
+    let summary = summary(&rig.restore(&plan, &shared().kubeconfig).run().await.expect(3));
+    assert_eq!(statuses(&summary), [("misspelt", "failed"), ("unserved", "failed")].into());
+    assert_eq!(step(&summary, "misspelt")["note"], "no Namespace is selected by the gate after 1s");
+    assert_eq!(step(&summary, "unserved")["note"], "the cluster does not serve Unicorn.example.com after 1s");
+}
+
 #[tokio::test]
 async fn objects_that_fail_do_not_stop_what_comes_after_them() {
     let rig = Rig::new().await;

@@ -10,7 +10,7 @@ use crate::harness::{Action, ControlPlane, FaultProxy, eventually};
 use crate::restore_fixture::*;
 
 const MAPS: &str = "[{name: maps, apply: {kinds: [ConfigMap]}}, \
-    {name: open, gate: {kind: Pod, condition: Ready, labels: never=there, timeout: 5m}}, \
+    {name: open, gate: {kind: Namespace, condition: Active, labels: kubernetes.io/metadata.name=default}}, \
     {name: later, after: [maps], apply: {kinds: [Secret]}}]";
 
 /// The API server is killed at the tenth write. It ends within its patience with a server that restarts, says how to

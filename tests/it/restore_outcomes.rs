@@ -77,3 +77,33 @@ async fn an_object_that_differs_can_count_as_failed() {
     assert!(failure["object"].as_str().unwrap().ends_with("/item-00"), "{failure}");
     assert!(failure["why"].as_str().unwrap().contains(".data.key"), "{failure}");
 }
+
+/// In a real cluster a controller makes the `default` service account as soon as its namespace is there.
+#[tokio::test]
+async fn a_default_service_account_that_is_there_already_is_filled_in_while_it_is_bare() {
+    let (rig, namespace) = (Rig::new().await, shared().namespace("account").await);
+    let (api, accounts) = (shared().api(), format!("/api/v1/namespaces/{namespace}/serviceaccounts"));
+    let own = format!("{accounts}/default");
+    let account = |pull: &str| {
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"},
+            "imagePullSecrets": [{"name": pull}]})
+    };
+    api.create(&accounts, &account("registry")).await;
+    let scope =
+        only(&namespace).replace("namespaces, configmaps, secrets, serviceaccounts, services", "serviceaccounts");
+    rig.back_up(&shared().kubeconfig, &scope).await;
+    let plan = rig.plan(EVERYTHING);
+    let bare = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+
+    api.delete(&own).await;
+    api.create(&accounts, &bare).await;
+    let restore = rig.restore(&plan, &shared().kubeconfig).run().await.expect_success();
+    assert_eq!(items(&summary(&restore)), [0, 1, 0, 0, 0], "{restore}");
+    assert_eq!(api.get(&own).await["imagePullSecrets"], json!([{"name": "registry"}]));
+
+    api.delete(&own).await;
+    api.create(&accounts, &account("somebody-chose-this")).await;
+    let restore = rig.restore(&plan, &shared().kubeconfig).run().await.expect_success();
+    assert_eq!(items(&summary(&restore)), [0, 0, 0, 1, 0], "{restore}");
+    assert_eq!(api.get(&own).await["imagePullSecrets"], json!([{"name": "somebody-chose-this"}]));
+}

@@ -86,10 +86,12 @@ async fn a_server_that_is_killed_in_the_middle_leaves_a_partial_backup() {
     let proxy = losing(plane.sandbox.server(), &plane.ca_pem(), kill);
     let kubeconfig = plane.kubeconfig_through(&proxy, &rig.scratch, "killed");
     let begin = Instant::now();
-    let run = rig.backup(&kubeconfig, json!({"parallelism": PARALLELISM, "defaults": false})).run().await;
+    let backup = rig.backup(&kubeconfig, json!({"parallelism": PARALLELISM, "defaults": false}));
+    let run = backup.timeout(Duration::from_secs(100)).run().await;
     let took = begin.elapsed();
     assert_partial(&rig, run, &proxy);
-    assert!(took < Duration::from_secs(40), "{took:?}");
+    // As long as a server that restarts is waited for, and a little.
+    assert!((30..75).contains(&took.as_secs()), "{took:?}");
 }
 
 #[tokio::test]

@@ -177,3 +177,33 @@ async fn a_format_from_the_future_is_an_error_and_unknown_fields_are_not() {
         stage.ckbackup(&copy).args(["show", "latest", "--cluster", CLUSTER]).run().await.expect_success();
     }
 }
+
+/// Whoever may write to the vault, but has no key, must not be able to make later backups fail their verification.
+#[tokio::test]
+async fn a_planted_manifest_does_not_get_into_the_chain() {
+    let stage = Stage::new().await;
+    let place = Place::folder(&stage.scratch.folder("vault"));
+    let first = stage.back_up_by("nightly", &place).await;
+    let cluster = place.path().join(CLUSTER);
+    let text = std::fs::read_to_string(place.file(&first, MANIFEST)).unwrap();
+    let started = json_text(&text, "started");
+    let stamp = first.split('-').next().unwrap();
+    for (planted_stamp, planted_start) in
+        [(&format!("{stamp}-zz"), started.as_str()), (&"20991231T000000Z-nightly".into(), "2099-12-31T00:00:00Z")]
+    {
+        let planted = text.replace(&first, planted_stamp).replace(&started, planted_start);
+        std::fs::create_dir(cluster.join(planted_stamp)).unwrap();
+        std::fs::write(cluster.join(planted_stamp).join(MANIFEST), planted).unwrap();
+    }
+
+    let second = stage.back_up_by("nightly", &place).await;
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(place.file(&second, MANIFEST)).unwrap()).unwrap();
+    assert_eq!(manifest["previous"]["id"], first.as_str());
+    stage.verify(&place, &second).await.expect_success();
+}
+
+fn json_text(manifest: &str, key: &str) -> String {
+    let manifest: serde_json::Value = serde_json::from_str(manifest).unwrap();
+    manifest[key].as_str().unwrap().to_owned()
+}

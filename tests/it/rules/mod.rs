@@ -62,6 +62,10 @@ rules! {
             made_elsewhere::what_an_operator_owns_is_restored,
         ],
     }
+    finished {
+        needs: [workloads::what_came_to_its_end_does_not_run_again],
+        spares: [workloads::what_has_not_come_to_its_end_runs],
+    }
     generated_token_secrets {
         needs: [made_elsewhere::generated_tokens_are_left_out],
         spares: [made_elsewhere::token_secrets_by_hand_and_other_secrets_are_restored],

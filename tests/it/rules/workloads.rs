@@ -57,6 +57,61 @@ pub async fn labels_with_a_jobs_name_stay() {
     assert_eq!(restored["metadata"]["labels"]["job-name"], "what-the-team-calls-it");
 }
 
+/// A job whose controller is done with it, and a pod that nobody owns whose containers ended.
+async fn finished(place: &Place, condition: &str, phase: &str) -> [(&'static str, Value); 2] {
+    let made = place.save_here("jobs.batch", job(&format!("db-migrate-{}", condition.to_lowercase()), json!({}))).await;
+    let start = "2026-11-20T01:00:00Z";
+    let before = if condition == "Complete" { "SuccessCriteriaMet" } else { "FailureTarget" };
+    let condition = |kind: &str| json!({"type": kind, "status": "True", "reason": "x", "lastTransitionTime": start});
+    let conditions = [condition(before), condition(if before == "FailureTarget" { "Failed" } else { "Complete" })];
+    let mut status = json!({"startTime": start, "conditions": conditions});
+    if before == "SuccessCriteriaMet" {
+        status["completionTime"] = start.into();
+        status["succeeded"] = 1.into();
+    }
+    let job = place.change("jobs.batch", &made, "/status", json!({ "status": status })).await;
+    let pod = object("v1", "Pod", &format!("debug-{}", phase.to_lowercase()), json!({"spec": pod_spec()}));
+    let made = place.save_here("pods", pod).await;
+    let pod = place.change("pods", &made, "/status", json!({"status": {"phase": phase}})).await;
+    [("jobs.batch", job), ("pods", pod)]
+}
+
+pub async fn what_came_to_its_end_does_not_run_again() {
+    let place = Place::new().await;
+    for (condition, phase) in [("Complete", "Succeeded"), ("Failed", "Failed")] {
+        for (resource, saved) in finished(&place, condition, phase).await {
+            // Posted as it is, it begins anew.
+            let (code, answer) = place.post_as_saved(resource, &without_selector(&saved)).await;
+            assert_eq!(code, 201, "{answer}");
+            let again: Value = serde_json::from_str(&answer).unwrap();
+            assert!(again["status"]["conditions"].is_null() && again["status"]["phase"] != phase, "{again}");
+            Surroundings::default().refuses("finished", resource, &saved);
+        }
+    }
+}
+
+/// What the API server and the job controller keep for themselves.
+fn without_selector(saved: &Value) -> Value {
+    let mut object = saved.clone();
+    if object["kind"] == "Job" {
+        object["spec"].as_object_mut().unwrap().remove("selector");
+        object["spec"]["template"]["metadata"].as_object_mut().unwrap().remove("labels");
+        object["metadata"].as_object_mut().unwrap().remove("labels");
+    }
+    object
+}
+
+pub async fn what_has_not_come_to_its_end_runs() {
+    let place = Place::new().await;
+    let pod = place.save_here("pods", object("v1", "Pod", "runs", json!({"spec": pod_spec()}))).await;
+    let running = place.change("pods", &pod, "/status", json!({"status": {"phase": "Running"}})).await;
+    assert!(Surroundings::default().fit("pods", &running).is_ok());
+    let job = place.save_here("jobs.batch", job("import", json!({"suspend": true}))).await;
+    assert!(Surroundings::default().fit("jobs.batch", &job).is_ok());
+    let map = place.save_here("configmaps", config_map("phase")).await;
+    assert!(Surroundings::default().fit("configmaps", &map).is_ok());
+}
+
 pub async fn a_pod_is_placed_anew() {
     let place = Place::new().await;
     let mut pod = object("v1", "Pod", "alone", json!({"spec": pod_spec()}));
