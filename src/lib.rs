@@ -4,14 +4,15 @@
 //! # Layers
 //!
 //! ```text
-//! cli                             one file for each verb; the only one that prints, reads the environment or exits
-//!  └ drill                        a scratch control plane; what came back, compared
-//!     └ backup   restore          one run; one plan
-//!        └ reader                 a committed backup: trust, index, members, verification
-//!           └ sources ─ cluster   what is backed up; the only door to the Kubernetes API
-//!             archive   vault     tar, zstd, age; object storage, manifest, signature
-//!              └ config           schedules and plans, checked
-//!                member  object_path  inventory  progress  clock  error
+//! cli                                one file for each verb; the only one that prints, reads the environment or exits
+//!  └ scheduler                       when a run is due
+//!     └ drill                        a scratch control plane; what came back, compared
+//!        └ backup  restore  rotation one run; one plan; which backups stay
+//!           └ reader                 a committed backup: trust, index, members, verification
+//!              └ sources ─ cluster   what is backed up; the only door to the Kubernetes API
+//!                archive   vault     tar, zstd, age; object storage, manifest, signature
+//!                 └ config           schedules and plans, checked
+//!                   member  object_path  inventory  progress  clock  error
 //! ```
 //!
 //! A module uses what stands below it. Modules of one layer do not use each other, except that `sources` uses
@@ -48,5 +49,7 @@ pub mod object_path;
 pub mod progress;
 pub mod reader;
 pub mod restore;
+pub mod rotation;
+pub mod scheduler;
 pub mod sources;
 pub mod vault;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::bench::Bench;
 use crate::process::{Output, Usage, run};
@@ -66,6 +66,10 @@ pub fn make_keys(dir: &Path) -> Result<()> {
 
 /// Writes a schedule with nothing but defaults; gives its path.
 pub fn write_schedule(bench: &Bench, place: &Place) -> Result<PathBuf> {
+    write_schedule_for(bench, place, &json!({}))
+}
+
+fn write_schedule_for(bench: &Bench, place: &Place, scope: &Value) -> Result<PathBuf> {
     let keys = &bench.keys;
     let recipient = |who: &str| {
         let file = keys.join(who).join("recipient.txt");
@@ -80,7 +84,7 @@ spec:
   vault: {vault}
   encryption: {{recipients: [{on_call}, {escrow}]}}
   signing: {{keyFile: {key}}}
-  sources: [{{name: platform, kubernetes: {{}}}}]
+  sources: [{{name: platform, kubernetes: {scope}}}]
 ",
         vault = place.spec(),
         on_call = recipient("on-call")?.trim(),
@@ -100,7 +104,15 @@ pub struct Backup {
 
 /// `backup -f SCHEDULE --now`, into a place of its own.
 pub fn back_up(bench: &Bench, cluster: &Sandbox, place: &Place) -> Result<Backup> {
-    let schedule = write_schedule(bench, place)?;
+    back_up_by(cluster, place, &write_schedule(bench, place)?)
+}
+
+/// The same with pages of another size than the default.
+pub fn back_up_in_pages(bench: &Bench, cluster: &Sandbox, place: &Place, size: u32) -> Result<Backup> {
+    back_up_by(cluster, place, &write_schedule_for(bench, place, &json!({"pageSize": size}))?)
+}
+
+fn back_up_by(cluster: &Sandbox, place: &Place, schedule: &Path) -> Result<Backup> {
     let mut command = binary();
     command.args(["backup", "--now", "--quiet", "-o", "json", "-f"]).arg(schedule).envs(place.env());
     command.arg("--kubeconfig").arg(cluster.kubeconfig());

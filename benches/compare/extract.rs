@@ -76,7 +76,8 @@ struct Segment {
 fn only_segment(bucket: &Path, summary: &Value) -> Result<Segment> {
     let (cluster, id) = summary["cluster"].as_str().zip(summary["id"].as_str()).context("an unusual summary")?;
     let folder = format!("vault/{cluster}/{id}/platform");
-    let files = std::fs::read_dir(bucket.join(&folder))?.collect::<io::Result<Vec<_>>>()?;
+    let mut files = std::fs::read_dir(bucket.join(&folder))?.collect::<io::Result<Vec<_>>>()?;
+    files.retain(|file| file.file_name().to_string_lossy().ends_with(".tar.zst.age"));
     ensure!(files.len() == 1, "there are {} segments: give fewer Secrets", files.len());
     let key = format!("{folder}/{}", files[0].file_name().to_string_lossy());
     Ok(Segment { key, bytes: files[0].metadata()?.len() })

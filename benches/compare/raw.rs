@@ -20,8 +20,8 @@ use serde_json::Value;
 use crate::platform::{Object, Platform};
 use crate::servers::Sandbox;
 
-/// As a schedule has it, unless it says otherwise.
-pub const PAGE: usize = 500;
+/// As other clients have it.
+pub const PAGE: u32 = 500;
 pub const LISTS_AT_A_TIME: usize = 8;
 
 /// What is kept of both ends of a page, to look for the continue token in.

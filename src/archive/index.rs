@@ -1,8 +1,9 @@
-//! The index of a backup: where every member is, what digest it has, and what a restore selects it by.
+//! The index of a segment: where every member is, what digest it has, and what a restore selects it by.
 //!
-//! The index is an age file around Zstandard frames. Each frame holds JSON lines, one for each member of one frame of a
-//! segment. The last frame is the directory: one line for each frame, with the first and last path in it. The manifest says where the
-//! directory begins, so one member is found with two small ranged reads, however large the backup.
+//! An index is an age file around Zstandard frames. Each frame holds JSON lines, one for each member of one frame of the
+//! segment. The last frame is the directory: one line for each frame, with the first and last path in it. The manifest
+//! says where the directory begins, so one member is found with two small ranged reads, however large the segment. It
+//! does not say whose index it is, so a segment and its index can be copied together into the next backup.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -33,10 +34,6 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FrameRecord {
-    /// The source whose segment this is.
-    pub source: String,
-    /// Number of the segment within the source, from 1.
-    pub segment: u32,
     /// Where the frame begins in the segment's Zstandard stream (the plaintext of the age file), in bytes.
     pub offset: u64,
     /// Size of the encoded frame, in bytes.
@@ -72,12 +69,11 @@ impl FrameRecord {
     }
 }
 
-/// Writes the index as the segments are packed; hands out encoded frames that the caller seals and sends on.
+/// Writes an index while its segment is packed; hands out encoded frames that the caller seals and sends on.
 #[derive(Debug, Default)]
 pub struct IndexWriter {
     offset: u64,
     records: Vec<FrameRecord>,
-    members: u64,
 }
 
 /// Where the directory is in the index's Zstandard stream.
@@ -95,21 +91,11 @@ pub struct DirectoryPlace {
 }
 
 impl IndexWriter {
-    /// Describes one frame of a segment; returns the bytes that the index grows by.
-    pub fn add(
-        &mut self,
-        source: &str,
-        segment: u32,
-        offset: u64,
-        length: u64,
-        decoded: u64,
-        entries: &[Entry],
-    ) -> Result<Vec<u8>> {
+    /// Describes one frame of the segment; returns the bytes that the index grows by.
+    pub fn add(&mut self, offset: u64, length: u64, decoded: u64, entries: &[Entry]) -> Result<Vec<u8>> {
         let (lines, encoded) = encode_lines(entries)?;
         let paths = || entries.iter().map(|e| e.path.as_str());
         self.records.push(FrameRecord {
-            source: source.into(),
-            segment,
             offset,
             length,
             decoded,
@@ -122,13 +108,7 @@ impl IndexWriter {
             lines_sha256: Sha256::digest(&encoded).into(),
         });
         self.offset += encoded.len() as u64;
-        self.members += entries.len() as u64;
         Ok(encoded)
-    }
-
-    /// How many members were described.
-    pub fn members(&self) -> u64 {
-        self.members
     }
 
     /// The directory: the index's last frame, and its place.
@@ -177,7 +157,7 @@ fn decode_lines<T: for<'a> Deserialize<'a>>(
 
 /// Reads the directory from its encoded frame.
 pub fn read_directory(encoded: &[u8], place: &DirectoryPlace, limits: &Limits) -> Result<Vec<FrameRecord>> {
-    // A directory grows with the backup (about 400 bytes for each MiB of tar), so it has a limit of its own.
+    // A directory grows with the segment (about 400 bytes for each MiB of tar), so it has a limit of its own.
     let limits = Limits { frame: limits.frame.max(1 << 30), ..*limits };
     decode_lines(encoded, &place.sha256, place.decoded, &limits)
 }
@@ -200,14 +180,14 @@ mod tests {
     }
 
     fn writer_of(path: &str) -> Vec<u8> {
-        IndexWriter::default().add("platform", 1, 0, 1, 1, &[entry(path)]).unwrap()
+        IndexWriter::default().add(0, 1, 1, &[entry(path)]).unwrap()
     }
 
     #[test]
     fn what_is_written_is_found_again() {
         let mut writer = IndexWriter::default();
-        let mut bytes = writer.add("platform", 1, 0, 10, 20, &[entry("b"), entry("a")]).unwrap();
-        bytes.extend(writer.add("platform", 1, 10, 11, 21, &[entry("c")]).unwrap());
+        let mut bytes = writer.add(0, 10, 20, &[entry("b"), entry("a")]).unwrap();
+        bytes.extend(writer.add(10, 11, 21, &[entry("c")]).unwrap());
         let (directory, place) = writer.finish().unwrap();
         assert_eq!(place.offset, bytes.len() as u64);
         let records = read_directory(&directory, &place, &Limits::default()).unwrap();

@@ -6,15 +6,16 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use super::Run;
-use crate::archive::segment::{PackedFrame, Packer, Piece};
+use super::store::record;
+use super::{Run, index};
+use crate::archive::segment::{PackedFrame, PackedSegment, Packer, Piece};
 use crate::clock::to_seconds;
 use crate::config::CONFIGURATION_SOURCE;
 use crate::error::{Context, Error, Result};
 use crate::member::{Batch, Member};
 use crate::vault::Created;
 use crate::vault::layout::{BackupFolder, BackupId};
-use crate::vault::manifest::{SegmentRecord, SourceRecord, Status};
+use crate::vault::manifest::{SourceRecord, Status};
 
 /// Two runs of one second meet rarely; a third and a fourth are not to be expected.
 const TRIES: u32 = 10;
@@ -24,7 +25,6 @@ pub(super) struct Claim {
     pub folder: BackupFolder,
     pub started: Timestamp,
     pub record: SourceRecord,
-    pub frames: Vec<PackedFrame>,
 }
 
 /// Stores the configuration with create-if-absent: whoever writes it first owns the id.
@@ -52,35 +52,38 @@ async fn try_claim(
     let items = members.len() as u64;
     let bytes = members.iter().map(Member::size).sum();
     let begin = std::time::Instant::now();
-    let (object, frames, record) = pack(run, started, members).await?;
+    let (key, index_key) =
+        (BackupFolder::segment(CONFIGURATION_SOURCE, 1), BackupFolder::index(CONFIGURATION_SOURCE, 1));
+    let (object, frames, packed) = pack(run, started, members).await?;
     // Whatever stands there, from a run that was cut off or from somebody else, must neither mix with this run nor be lost.
     if !run.vault.list(&folder.key()).await?.is_empty() {
         return Ok(None);
     }
-    let created = run.vault.create(&folder.of(&record.key), object).await?;
+    let created = run.vault.create(&folder.of(&key), object).await?;
     let Created::Yes(stored) = created else { return Ok(None) };
-    let record = SegmentRecord { version: stored.version, ..record };
+    let indexed = index::store_all(run, &folder, &index_key, frames).await?;
+    let segment = record(&key, &packed, stored.version, indexed);
     let record = SourceRecord {
         name: CONFIGURATION_SOURCE.into(),
         kind: CONFIGURATION_SOURCE.into(),
         status: Status::Complete,
         items,
         bytes,
-        stored_bytes: record.bytes,
+        stored_bytes: segment.stored_bytes(),
         milliseconds: begin.elapsed().as_millis() as u64,
         types: Default::default(),
         skipped: Vec::new(),
         problems: Vec::new(),
-        segments: vec![record],
+        segments: vec![segment],
     };
-    Ok(Some(Claim { folder, started, record, frames }))
+    Ok(Some(Claim { folder, started, record }))
 }
 
 async fn pack(
     run: &Run<'_>,
     started: Timestamp,
     members: Vec<Member>,
-) -> Result<(Bytes, Vec<PackedFrame>, SegmentRecord)> {
+) -> Result<(Bytes, Vec<PackedFrame>, PackedSegment)> {
     let (batches, input) = mpsc::channel(1);
     let (out, mut pieces) = mpsc::channel(8);
     let (places, mut frames) = mpsc::channel(8);
@@ -109,8 +112,7 @@ async fn pack(
         packed
     };
     let ((), packed, object, frames) = tokio::join!(feed, packing, collect, places_of);
-    let record = super::store::record(&BackupFolder::segment(CONFIGURATION_SOURCE, 1), &packed?, None);
-    Ok((object, frames, record))
+    Ok((object, frames, packed?))
 }
 
 /// What a laptop needs when the cluster is gone.

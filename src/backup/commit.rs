@@ -1,21 +1,27 @@
 //! The last writes of a run: signature, then manifest. The manifest is the commit.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 
 use super::Run;
 use super::claim::Claim;
 use crate::clock::to_seconds;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::reader::read_committed;
 use crate::vault::Created;
 use crate::vault::layout::{BackupFolder, MANIFEST, SIGNATURE};
-use crate::vault::manifest::{FORMAT_VERSION, IndexRecord, Manifest, Previous, SourceRecord, Status, digest};
+use crate::vault::manifest::{FORMAT_VERSION, Manifest, Previous, SourceRecord, Status, digest};
+use crate::vault::signature::Purpose;
+
+/// How many of the newest backups are looked at for the link of the chain.
+const LOOKED_AT: usize = 200;
 
 /// The newest committed backup of the cluster before this one: the next link of the chain.
 ///
 /// One that this run's own key signed is preferred, so that nobody who can write to the vault can make the chain lead to
 /// something else; another only counts where there is none, as after a change of keys.
-async fn find_previous(run: &Run<'_>, folder: &BackupFolder) -> Option<Previous> {
+pub(super) async fn find_previous(run: &Run<'_>, folder: &BackupFolder) -> Option<Previous> {
     let ids = match run.vault.backup_ids(&folder.cluster).await {
         Ok(ids) => ids,
         Err(e) => {
@@ -25,7 +31,7 @@ async fn find_previous(run: &Run<'_>, folder: &BackupFolder) -> Option<Previous>
     };
     let own = run.signer.signers();
     let mut other = None;
-    for id in ids.into_iter().rev().filter(|id| *id < folder.id) {
+    for id in ids.into_iter().rev().filter(|id| *id < folder.id).take(LOOKED_AT) {
         let candidate = BackupFolder { cluster: folder.cluster.clone(), id };
         match read_committed(run.vault, &candidate, Some(&own)).await {
             Ok(Some(found)) => {
@@ -43,14 +49,14 @@ async fn find_previous(run: &Run<'_>, folder: &BackupFolder) -> Option<Previous>
     other
 }
 
-/// Signs and stores the manifest.
+/// Signs and stores the manifest, unless it is too late for it.
 pub(super) async fn commit(
     run: &Run<'_>,
     claim: &Claim,
     sources: Vec<SourceRecord>,
-    index: IndexRecord,
+    previous: Option<Previous>,
+    until: Option<Instant>,
 ) -> Result<Manifest> {
-    let previous = find_previous(run, &claim.folder).await;
     let taken = |name: &str| sources.iter().any(|s| s.name == name);
     let names = run.schedule.sources.iter().map(|s| s.name.to_string());
     let left_out_sources: Vec<_> = names.filter(|name| !taken(name)).collect();
@@ -64,7 +70,7 @@ pub(super) async fn commit(
         status: if partial { Status::Partial } else { Status::Complete },
         started: claim.started,
         finished: to_seconds(run.clock.now()),
-        window: None,
+        window: run.window.clone(),
         recipients: run.recipients.texts().to_vec(),
         signer: run.signer.fingerprint(),
         left_out_sources,
@@ -72,13 +78,31 @@ pub(super) async fn commit(
         cluster_uid: run.cluster.uid.clone(),
         server_version: run.cluster.version.clone(),
         sources,
-        index,
     };
     let bytes = manifest.to_bytes()?;
-    let signature = run.signer.sign(&bytes)?;
+    let signature = run.signer.sign(Purpose::Backup, &bytes)?;
     create(run, claim, SIGNATURE, signature.into_bytes()).await?;
-    create(run, claim, MANIFEST, bytes).await?;
+    // A process that was stopped meanwhile must not commit what another run commits, too: neither now nor by trying again.
+    tokio::select! {
+        biased;
+        () = passed(until) => return Err(too_late(claim)),
+        created = create(run, claim, MANIFEST, bytes) => created?,
+    }
     Ok(manifest)
+}
+
+async fn passed(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn too_late(claim: &Claim) -> Error {
+    Error::new(Kind::LeaseHeld, format!("{} could not be committed in time", claim.folder.id)).hint(
+        "the run stood still, or the storage did not answer; another run may have taken its place. `ckbackup list` tells \
+         whether it was committed all the same",
+    )
 }
 
 async fn create(run: &Run<'_>, claim: &Claim, relative: &str, bytes: Vec<u8>) -> Result<()> {

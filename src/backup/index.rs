@@ -1,75 +1,87 @@
-//! Writes the index while the segments are written, so that it never has to be held in memory.
-
-use std::future::Future;
+//! Writes a segment's index while the segment is written, so that it never has to be held in memory.
 
 use tokio::sync::mpsc;
 
 use super::Run;
-use super::claim::Claim;
-use super::store::send;
+use super::store::{BLOCKS_WAITING, object, send};
 use crate::archive::index::{DirectoryPlace, IndexWriter};
-use crate::archive::segment::{PackedFrame, PackedSegment, SealingStream};
-use crate::config::CONFIGURATION_SOURCE;
+use crate::archive::segment::{PackedFrame, Sealed, SealingStream};
 use crate::error::{Error, Result};
-use crate::vault::layout::INDEX;
+use crate::vault::layout::BackupFolder;
 use crate::vault::manifest::IndexRecord;
 
 /// Frames that wait to be described.
-const FRAMES_WAITING: usize = 8;
+pub(super) const FRAMES_WAITING: usize = 2;
 
-/// Takes frames to be described.
-pub(super) struct IndexSender(mpsc::Sender<(String, u32, PackedFrame)>);
-
-impl IndexSender {
-    pub async fn add(&self, source: &str, segment: u32, frame: PackedFrame) -> Result<()> {
-        self.0.send((source.into(), segment, frame)).await.map_err(|_| Error::failed("the index could not be written"))
-    }
+/// What was described, and where.
+pub(super) struct Indexed {
+    pub record: IndexRecord,
+    /// Bytes of the members' content.
+    pub content_bytes: u64,
 }
 
-/// Begins the index; the future stores it and ends when the sender is dropped.
-pub(super) async fn begin<'a>(
-    run: &'a Run<'_>,
-    claim: &'a Claim,
-) -> Result<(IndexSender, impl Future<Output = Result<IndexRecord>> + 'a)> {
-    let (sender, receiver) = mpsc::channel(FRAMES_WAITING);
-    let upload = run.vault.upload(&claim.folder.of(INDEX)).await?;
-    let (out, pieces) = mpsc::channel(FRAMES_WAITING);
-    let writing = async move {
+/// Describes frames until their sender is gone, and stores the index under `key`.
+pub(super) async fn store(
+    run: &Run<'_>,
+    folder: &BackupFolder,
+    key: &str,
+    frames: mpsc::Receiver<PackedFrame>,
+) -> Result<Indexed> {
+    let upload = run.vault.upload(&folder.of(key)).await?;
+    let (out, pieces) = mpsc::channel(BLOCKS_WAITING);
+    let writing = async {
         let stream = SealingStream::begin(run.recipients, run.workers, out).await?;
-        write(stream, claim, receiver).await
+        write(stream, frames).await
     };
-    let both = async move {
-        let ((packed, place, members), stored) = futures::try_join!(writing, send(upload, pieces))?;
-        run.vault.confirm(&claim.folder.of(INDEX), &stored, &packed.sealed.sha256).await?;
-        Ok(IndexRecord {
-            object: super::store::record(INDEX, &packed, stored.version),
-            members,
-            directory_offset: place.offset,
-            directory_bytes: place.length,
-            directory_decoded_bytes: place.decoded,
-            directory_sha256: place.sha256,
-        })
+    let (written, stored) = futures::try_join!(writing, send(upload, pieces))?;
+    run.vault.confirm(&folder.of(key), &stored, &written.sealed.sha256).await?;
+    let place = written.directory;
+    let record = IndexRecord {
+        object: object(key, &written.sealed, stored.version),
+        members: written.members,
+        directory_offset: place.offset,
+        directory_bytes: place.length,
+        directory_decoded_bytes: place.decoded,
+        directory_sha256: place.sha256,
     };
-    Ok((IndexSender(sender), both))
+    Ok(Indexed { record, content_bytes: written.content_bytes })
 }
 
-async fn write(
-    mut stream: SealingStream,
-    claim: &Claim,
-    mut frames: mpsc::Receiver<(String, u32, PackedFrame)>,
-) -> Result<(PackedSegment, DirectoryPlace, u64)> {
+/// [`store`], of frames that are all there.
+pub(super) async fn store_all(
+    run: &Run<'_>,
+    folder: &BackupFolder,
+    key: &str,
+    frames: Vec<PackedFrame>,
+) -> Result<Indexed> {
+    let (sender, receiver) = mpsc::channel(FRAMES_WAITING);
+    let feed = async move {
+        for frame in frames {
+            sender.send(frame).await.map_err(|_| Error::failed("the index could not be written"))?;
+        }
+        Ok(())
+    };
+    let ((), indexed) = futures::try_join!(feed, store(run, folder, key, receiver))?;
+    Ok(indexed)
+}
+
+struct Written {
+    sealed: Sealed,
+    directory: DirectoryPlace,
+    members: u64,
+    content_bytes: u64,
+}
+
+async fn write(mut stream: SealingStream, mut frames: mpsc::Receiver<PackedFrame>) -> Result<Written> {
     let mut writer = IndexWriter::default();
-    for frame in &claim.frames {
-        let lines = writer.add(CONFIGURATION_SOURCE, 1, frame.offset, frame.length, frame.decoded, &frame.entries)?;
+    let (mut members, mut content_bytes) = (0, 0);
+    while let Some(frame) = frames.recv().await {
+        let lines = writer.add(frame.offset, frame.length, frame.decoded, &frame.entries)?;
         stream.write(&lines).await?;
+        members += frame.entries.len() as u64;
+        content_bytes += frame.entries.iter().map(|entry| entry.size).sum::<u64>();
     }
-    while let Some((source, segment, frame)) = frames.recv().await {
-        let lines = writer.add(&source, segment, frame.offset, frame.length, frame.decoded, &frame.entries)?;
-        stream.write(&lines).await?;
-    }
-    let members = writer.members();
-    let (directory, place) = writer.finish()?;
-    stream.write(&directory).await?;
-    let sealed = stream.finish().await?;
-    Ok((PackedSegment { sealed, tar_bytes: 0, more: false }, place, members))
+    let (lines, directory) = writer.finish()?;
+    stream.write(&lines).await?;
+    Ok(Written { sealed: stream.finish().await?, directory, members, content_bytes })
 }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! claim the id (configuration segment, create-if-absent)
-//!   → segments, each checked against what the store holds → index → signature → manifest (create-if-absent)
+//!   → segments and their indexes, each checked against what the store holds
+//!   → signature → manifest (create-if-absent)
 //! ```
 //!
 //! What comes before the manifest can be cut off at any point: without a manifest there is no backup.
@@ -12,6 +13,9 @@ mod commit;
 mod index;
 mod store;
 
+use std::time::Instant;
+
+use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +29,7 @@ use crate::inventory::Omission;
 use crate::progress::Progress;
 use crate::sources::Source;
 use crate::vault::Vault;
-use crate::vault::manifest::{IndexRecord, Manifest, SourceRecord, Status};
+use crate::vault::manifest::{Manifest, SourceRecord, Status, WindowRecord};
 use crate::vault::signature::Signer;
 
 /// Stored size at which a segment is closed: large enough for few requests, small enough to be sent again.
@@ -39,6 +43,10 @@ pub struct Run<'a> {
     pub schedule: &'a Schedule,
     /// The sources with their names.
     pub sources: Vec<(String, Box<dyn Source>)>,
+    /// The night's window; none when a person asked for the backup.
+    pub window: Option<WindowRecord>,
+    /// What must hold for it to commit; nothing when a person answers for that.
+    pub permission: Option<&'a dyn Permission>,
     /// Who can open it.
     pub recipients: &'a Recipients,
     /// Who signs it.
@@ -53,8 +61,20 @@ pub struct Run<'a> {
     pub clock: &'a dyn Clock,
     /// Who is told how it goes.
     pub progress: &'a dyn Progress,
+    /// Ends the reading: what was read by then is committed as a partial backup.
+    pub stop: CancellationToken,
     /// Stops the run; nothing is committed then.
     pub cancel: CancellationToken,
+}
+
+/// What must hold for a run to go on and to commit: that no other run of the cluster does.
+#[async_trait]
+pub trait Permission: Send + Sync {
+    /// Ends when the run must stop, with the reason.
+    async fn withdrawn(&self) -> Error;
+
+    /// Whether the run may commit, and until when.
+    async fn to_commit(&self) -> Result<Instant>;
 }
 
 /// What the manifest says about the cluster.
@@ -69,29 +89,40 @@ pub struct ClusterFacts {
 impl Run<'_> {
     /// Takes the backup and commits it. The manifest's status says whether anything is missing.
     pub async fn take(self) -> Result<Manifest> {
-        let (claim, records, index) = tokio::select! {
+        let (claim, records) = tokio::select! {
             biased;
             () = self.cancel.cancelled() => return Err(interrupted()),
+            withdrawn = self.withdrawn() => return Err(withdrawn),
             stored = self.store_all() => stored?,
         };
-        refuse_empty(&records)?;
+        refuse_empty(&records, &self.stop)?;
+        // It may take long, and the permission does not last.
+        let previous = commit::find_previous(&self, &claim.folder).await;
+        let until = match self.permission {
+            Some(permission) => Some(permission.to_commit().await?),
+            None => None,
+        };
         // Not to be interrupted: it is short, and whether it was done must be known.
-        commit::commit(&self, &claim, records, index).await
+        commit::commit(&self, &claim, records, previous, until).await
     }
 
-    async fn store_all(&self) -> Result<(Claim, Vec<SourceRecord>, IndexRecord)> {
+    async fn withdrawn(&self) -> Error {
+        match self.permission {
+            Some(permission) => permission.withdrawn().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn store_all(&self) -> Result<(Claim, Vec<SourceRecord>)> {
         let claim = claim::claim(self).await?;
-        let (index, index_writer) = index::begin(self, &claim).await?;
         let mut records = vec![claim.record.clone()];
-        let reading = async {
-            for (name, source) in &self.sources {
-                records.push(store::save(self, &claim.folder, name, source.as_ref(), &index).await?);
+        for (name, source) in &self.sources {
+            if self.stop.is_cancelled() {
+                break;
             }
-            drop(index);
-            Ok(())
-        };
-        let ((), index_record) = futures::try_join!(reading, index_writer)?;
-        Ok((claim, records, index_record))
+            records.push(store::save(self, &claim.folder, name, source.as_ref()).await?);
+        }
+        Ok((claim, records))
     }
 
     fn packing(&self, started: Timestamp) -> Packing {
@@ -100,8 +131,11 @@ impl Run<'_> {
 }
 
 /// A run that read nothing at all has failed; committing it would only look like a backup.
-fn refuse_empty(records: &[SourceRecord]) -> Result<()> {
+fn refuse_empty(records: &[SourceRecord], stop: &CancellationToken) -> Result<()> {
     let sources = &records[1..];
+    if stop.is_cancelled() && sources.iter().all(|s| s.items == 0) {
+        return Err(Error::failed("the window closed before anything was read").hint("nothing was committed"));
+    }
     let problem = sources.iter().flat_map(|s| &s.problems).next();
     match problem {
         Some(Omission { what, why, .. }) if sources.iter().all(|s| s.items == 0) => {

@@ -3,21 +3,24 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde::Serialize;
 
+use super::rotate::{self, Rotated, rotate};
 use super::shared::ClusterArgs;
 use super::table::Table;
+use super::window::{Admission, Held, admit, open_window, stop_at_close, take_lease};
 use super::{DONE, Global, Outcome, Output, words};
 use crate::archive::age::{self, Recipients};
-use crate::backup::{ClusterFacts, Run};
+use crate::backup::{ClusterFacts, Permission, Run};
 use crate::clock::SystemClock;
 use crate::cluster::Cluster;
-use crate::config::{self, CONFIGURATION_SOURCE, Name, Schedule, SourceKind, SourceSpec};
+use crate::config::{self, CONFIGURATION_SOURCE, Name, Rotate, Schedule, SourceKind, SourceSpec};
 use crate::error::{Context, Error, Kind, Result};
+use crate::scheduler::{Lease, Night, Timing};
 use crate::sources::{Kubernetes, Source};
 use crate::vault::Vault;
-use crate::vault::manifest::{Manifest, Omission, SourceRecord, Status};
+use crate::vault::manifest::{Manifest, Omission, SourceRecord, Status, WindowRecord};
 use crate::vault::signature::Signer;
 
 /// How many problems are told on standard error; all of them stand in the manifest.
@@ -27,12 +30,15 @@ const EXAMPLES: &str = "\
 Examples:
   ckbackup backup -f schedules/nightly.yaml --now
   ckbackup backup -f schedules/nightly.yaml --now --context prod -o json
+  ckbackup backup -f schedules/nightly.yaml --window
 
-Exit code 3 means that the backup is there, but not whole: what is missing is named.";
+Exit code 3 means that the backup is there, but not whole: what is missing is named. With
+--window, code 6 means that the window is not open, and code 7 that another run is under way; a
+night whose run was taken already is no failure.";
 
 /// Take a backup
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, group = ArgGroup::new("when").args(["now", "window"]).required(true))]
 pub struct BackupArgs {
     /// The schedule that says what is backed up, where to and for whom
     #[arg(short = 'f', long = "file", value_name = "SCHEDULE")]
@@ -40,8 +46,11 @@ pub struct BackupArgs {
     /// Take it now, whatever the schedule's window says
     #[arg(long)]
     now: bool,
+    /// Take it when tonight's window is open and no run was taken in it: for a CronJob
+    #[arg(long)]
+    window: bool,
     /// Only this source of the schedule; again for more
-    #[arg(long = "source", value_name = "NAME")]
+    #[arg(long = "source", value_name = "NAME", conflicts_with = "window")]
     sources: Vec<Name>,
     /// Which schedule, when the file holds several
     #[arg(long)]
@@ -60,6 +69,9 @@ struct Summary<'m> {
     status: Status,
     seconds: f64,
     sources: Vec<SourceSummary<'m>>,
+    /// What `rotate` says, where the schedule rotates after a backup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rotation: Option<&'m rotate::Report>,
 }
 
 #[derive(Debug, Serialize)]
@@ -84,33 +96,92 @@ struct Ready {
     cluster: Cluster,
     facts: ClusterFacts,
     vault: Vault,
+    /// Held while the run lasts.
+    lease: Option<Lease>,
 }
 
 pub(super) async fn run(args: &BackupArgs, global: &Global) -> Outcome {
-    if !args.now {
-        return Err(Error::usage("a run by window is not part of this version").hint("give --now"));
-    }
-    let begin = Instant::now();
     let schedule = config::read_schedule(&args.schedule, args.name.as_ref().map(Name::as_str))?;
+    let timing = if args.window { Some(open_window(&schedule)?) } else { None };
     let wanted = wanted_sources(&schedule, &args.sources)?;
+    take_backup(schedule, timing, wanted, &args.cluster, global).await
+}
+
+/// The window's run of a schedule.
+pub(super) async fn take_in_window(schedule: Schedule, cluster: &ClusterArgs, global: &Global) -> Outcome {
+    let (timing, wanted) = (open_window(&schedule)?, schedule.sources.clone());
+    take_backup(schedule, Some(timing), wanted, cluster, global).await
+}
+
+/// Takes a backup; with a timing, that of the night.
+async fn take_backup(
+    schedule: Schedule,
+    timing: Option<Timing>,
+    wanted: Vec<SourceSpec>,
+    cluster: &ClusterArgs,
+    global: &Global,
+) -> Outcome {
+    let mut begin = Instant::now();
     let ready = tokio::select! {
         biased;
         () = global.cancel.cancelled() => Err(Error::new(Kind::Interrupted, "interrupted; nothing was written")),
-        ready = prepare(schedule, args, global) => ready,
+        ready = prepare(schedule, timing, cluster, global) => ready,
     }?;
+    let (mut ready, night) = match ready {
+        Prepared::Ready(ready, night) => (ready, night),
+        Prepared::Taken(taken) => return tell_taken(&taken, global),
+    };
+    if night.is_some() {
+        // Waiting for its turn is no part of the run.
+        begin = Instant::now();
+    }
     if wanted.len() < ready.schedule.sources.len() {
         global.warn(
             "not all sources of the schedule are asked for: the backup will be partial, and `latest` passes over it",
         );
     }
-    let manifest = take(&ready, &wanted, global).await?;
-    let summary = summarize(&manifest, ready.vault.shown(), begin.elapsed().as_secs_f64());
+    let taken = take(&ready, &wanted, night.as_ref(), global).await;
+    ready.release().await;
+    let manifest = taken?;
+    if let Some((_, night)) = night.filter(|(_, night)| night.closes < manifest.finished) {
+        let late = words::whole_span(manifest.finished.duration_since(night.closes).as_secs().unsigned_abs());
+        global.warn(format!("the run ended {late} after the window had closed at {}", night.closes));
+    }
+    let seconds = begin.elapsed().as_secs_f64();
+    let rotated = rotate_after(&ready, global).await;
+    let mut summary = summarize(&manifest, ready.vault.shown(), seconds);
+    summary.rotation = rotated.as_ref().and_then(|rotated| rotated.as_ref().ok()).map(|rotated| &rotated.report);
     tell_problems(&summary, global);
     global.print(&summary, |form| human(&summary, form))?;
-    Ok(match manifest.status {
+    let code = exit_code(manifest.status);
+    match rotated {
+        None => Ok(code),
+        Some(Ok(rotated)) => {
+            global.note(rotated.sentence());
+            let after = rotated.tell(global);
+            Ok(if code == DONE { after } else { code })
+        }
+        Some(Err(e)) => Err(e.within(format!("{} is committed, but older backups were not rotated", manifest.id))),
+    }
+}
+
+/// Rotation at the end of a run, where the schedule wants it. What this job signed counts.
+async fn rotate_after(ready: &Ready, global: &Global) -> Option<Result<Rotated>> {
+    let schedule = &ready.schedule;
+    if schedule.rotate != Rotate::AfterBackup {
+        return None;
+    }
+    let signers = ready.signer.signers();
+    let (name, keep) = (Some(schedule.name.as_str()), schedule.keep);
+    let wanted = rotate::Wanted { schedule: name, keep, signers: &signers, attester: None, dry_run: false };
+    Some(rotate(&ready.vault, schedule.cluster.as_str(), &wanted, global).await)
+}
+
+fn exit_code(status: Status) -> u8 {
+    match status {
         Status::Complete => DONE,
         Status::Partial => Kind::Incomplete.exit_code(),
-    })
+    }
 }
 
 fn wanted_sources(schedule: &Schedule, names: &[Name]) -> Result<Vec<SourceSpec>> {
@@ -125,21 +196,96 @@ fn wanted_sources(schedule: &Schedule, names: &[Name]) -> Result<Vec<SourceSpec>
     Ok(schedule.sources.iter().filter(is_wanted).cloned().collect())
 }
 
-/// The vault comes last, because opening it may make it.
-async fn prepare(schedule: Schedule, args: &BackupArgs, global: &Global) -> Result<Ready> {
-    let recipients = Recipients::parse(&schedule.recipients).map_err(|e| in_schedule(e, args))?;
-    // A plugin that is not installed shows when it is asked for the first time.
-    age::begin(&recipients).map_err(|e| in_schedule(e, args))?;
-    let signer = Signer::read(&schedule.signing_key)?;
-    check_included(&schedule, global)?;
-    let cluster = Cluster::connect(global.cluster_access(&args.cluster)).await?;
-    let facts = ClusterFacts { version: Some(cluster.version().await?), uid: cluster.uid().await };
-    let vault = Vault::open_or_create(&schedule.vault, &global.store_settings()).await?;
-    Ok(Ready { schedule, recipients, signer, cluster, facts, vault })
+/// What there is to do.
+enum Prepared {
+    /// Take it, for this night if it is the window's run.
+    Ready(Box<Ready>, Option<(Timing, Night)>),
+    /// Nothing: tonight's run was taken.
+    Taken(Taken),
 }
 
-fn in_schedule(e: Error, args: &BackupArgs) -> Error {
-    e.within(format!("use the recipients of {}", args.schedule.display()))
+/// Tonight's run was taken already.
+#[derive(Debug, Serialize)]
+struct Taken {
+    /// The local date on which the window opened.
+    night: String,
+    /// Id of the backup.
+    taken: String,
+    status: Status,
+}
+
+fn tell_taken(taken: &Taken, global: &Global) -> Outcome {
+    global.print(taken, |form| match form {
+        Output::Name => format!("{}\n", taken.taken),
+        _ => {
+            let Taken { night, taken, status } = taken;
+            format!("Nothing to do: the run of {night} was taken already; {taken} is {status}\n")
+        }
+    })?;
+    Ok(exit_code(taken.status))
+}
+
+/// The vault comes last, because opening it may make it.
+async fn prepare(
+    schedule: Schedule,
+    timing: Option<Timing>,
+    cluster: &ClusterArgs,
+    global: &Global,
+) -> Result<Prepared> {
+    let recipients = Recipients::parse(&schedule.recipients).map_err(|e| in_schedule(e, &schedule))?;
+    // A plugin that is not installed shows when it is asked for the first time.
+    age::begin(&recipients).map_err(|e| in_schedule(e, &schedule))?;
+    let signer = Signer::read(&schedule.signing_key)?;
+    check_included(&schedule, global)?;
+    let cluster = Cluster::connect(global.cluster_access(cluster)).await?;
+    let facts = ClusterFacts { version: Some(cluster.version().await?), uid: cluster.uid().await };
+    let vault = Vault::open_or_create(&schedule.vault, &global.store_settings()).await?;
+    let mut ready = Ready { schedule, recipients, signer, cluster, facts, vault, lease: None };
+    let Some(timing) = timing else {
+        if ready.schedule.lease.is_some() {
+            ready.lease = Some(take_lease(&ready.schedule, &ready.cluster).await?);
+        }
+        return Ok(Prepared::Ready(Box::new(ready), None));
+    };
+    if let Err(taken) = turn(&timing, &ready, global).await? {
+        return Ok(Prepared::Taken(taken));
+    }
+    ready.lease = Some(take_lease(&ready.schedule, &ready.cluster).await?);
+    // Another run may have ended just before it gave the lease away.
+    match turn(&timing, &ready, global).await {
+        Ok(Ok(night)) => Ok(Prepared::Ready(Box::new(ready), Some((timing, night)))),
+        Ok(Err(taken)) => {
+            ready.release().await;
+            Ok(Prepared::Taken(taken))
+        }
+        Err(e) => {
+            ready.release().await;
+            Err(e)
+        }
+    }
+}
+
+/// Waits for the turn of tonight's run, unless it was taken.
+async fn turn(timing: &Timing, ready: &Ready, global: &Global) -> Result<Result<Night, Taken>> {
+    let own = ready.signer.signers();
+    Ok(match admit(timing, &ready.schedule, &ready.vault, &own, global).await? {
+        Admission::Run(night) => Ok(night),
+        Admission::Taken(night, id, status) => {
+            Err(Taken { night: night.date.to_string(), taken: id.to_string(), status })
+        }
+    })
+}
+
+impl Ready {
+    async fn release(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.release().await;
+        }
+    }
+}
+
+fn in_schedule(e: Error, schedule: &Schedule) -> Error {
+    e.within(format!("use the recipients of {}", schedule.path.display()))
 }
 
 /// A plan that cannot be read is no reason to go without a backup, a file that is not there is.
@@ -155,13 +301,29 @@ fn check_included(schedule: &Schedule, global: &Global) -> Result<()> {
     Ok(())
 }
 
-async fn take(ready: &Ready, wanted: &[SourceSpec], global: &Global) -> Result<Manifest> {
+async fn take(
+    ready: &Ready,
+    wanted: &[SourceSpec],
+    night: Option<&(Timing, Night)>,
+    global: &Global,
+) -> Result<Manifest> {
     let progress = global.progress();
+    let own = ready.signer.signers();
+    let held = ready.lease.as_ref().map(|lease| Held {
+        lease,
+        night: night.map(|(timing, night)| (timing, night)),
+        schedule: &ready.schedule,
+        vault: &ready.vault,
+        own: &own,
+    });
     let sources = wanted.iter().map(|source| (source.name.to_string(), build(source, &ready.cluster))).collect();
     let run = Run {
         vault: &ready.vault,
         schedule: &ready.schedule,
         sources,
+        stop: night.map(|(_, night)| stop_at_close(&ready.schedule, night)).unwrap_or_default(),
+        permission: held.as_ref().map(|held| held as &dyn Permission),
+        window: night.map(|(_, night)| WindowRecord { opens: night.opens, closes: night.closes }),
         recipients: &ready.recipients,
         signer: &ready.signer,
         cluster: ready.facts.clone(),
@@ -201,6 +363,7 @@ fn summarize<'m>(manifest: &'m Manifest, vault: &'m str, seconds: f64) -> Summar
         status: manifest.status,
         seconds: words::to_millis(seconds),
         sources: manifest.sources.iter().filter(|s| s.kind != CONFIGURATION_SOURCE).map(source).collect(),
+        rotation: None,
     }
 }
 

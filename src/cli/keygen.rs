@@ -13,13 +13,47 @@ use zeroize::Zeroizing;
 use super::{DONE, Global, Outcome, Output};
 use crate::archive::age::generate_identity;
 use crate::error::{Context, Error, Result};
-use crate::vault::signature::NAMESPACE;
+use crate::vault::signature::Purpose;
 
 const EXAMPLES: &str = "\
 Examples:
   ckbackup keygen --dir keys                           an identity that opens backups, and a signing key
   ckbackup keygen --dir escrow --only identity         a second identity, for the safe
-  ckbackup keygen --principal backup@prod --only signing";
+  ckbackup keygen --principal backup@prod --only signing
+  ckbackup keygen --dir keeper --only attesting        signs what was verified, and cannot make backups";
+
+/// A key that signs, and how its files are called.
+struct SigningFiles {
+    key: &'static str,
+    public: &'static str,
+    trusted: &'static str,
+    signs: Purpose,
+    purposes: [&'static str; 3],
+}
+
+const SIGNING: SigningFiles = SigningFiles {
+    key: "signing_key",
+    public: "signing_key.pub",
+    trusted: "allowed_signers",
+    signs: Purpose::Backup,
+    purposes: [
+        "signs backups. Into the cluster, where signing.keyFile of the schedule says; nowhere else",
+        "the public half of it",
+        "tells who may have made backups (--signers). Keep it with the identity, not in the vault",
+    ],
+};
+
+const ATTESTING: SigningFiles = SigningFiles {
+    key: "attesting_key",
+    public: "attesting_key.pub",
+    trusted: "allowed_attesters",
+    signs: Purpose::Attestation,
+    purposes: [
+        "signs what was verified (--attest). With the keeper; not in the cluster",
+        "the public half of it",
+        "its line goes into the file of trusted signers (--signers), beside that of the signing key",
+    ],
+};
 
 /// Make the keys that backups need; files that exist are never overwritten
 #[derive(Debug, Args)]
@@ -31,10 +65,10 @@ pub struct KeygenArgs {
     /// Begins the files' names: NAME-identity.txt, …
     #[arg(long)]
     name: Option<crate::config::Name>,
-    /// Who signs, as it stands in the file of trusted signers
-    #[arg(long, default_value = "backup@cluster", value_parser = parse_principal)]
-    principal: String,
-    /// Make only one of the two
+    /// Who signs, as it stands in the file of trusted signers [default: backup@cluster, keeper@vault]
+    #[arg(long, value_parser = parse_principal)]
+    principal: Option<String>,
+    /// Make only this; identity and signing when nothing is said
     #[arg(long, value_enum)]
     only: Option<Only>,
 }
@@ -45,6 +79,8 @@ enum Only {
     Identity,
     /// signing_key, signing_key.pub and allowed_signers
     Signing,
+    /// attesting_key, attesting_key.pub and allowed_attesters: for whoever verifies and may not make backups
+    Attesting,
 }
 
 /// One file that is about to be written.
@@ -77,11 +113,14 @@ struct FileReport {
 pub(super) fn run(args: &KeygenArgs, global: &Global) -> Outcome {
     let mut report = Report::default();
     let mut files = Vec::new();
-    if args.only != Some(Only::Signing) {
+    if matches!(args.only, None | Some(Only::Identity)) {
         files.extend(identity_files(&mut report));
     }
-    if args.only != Some(Only::Identity) {
-        files.extend(signing_files(&args.principal, &mut report)?);
+    if matches!(args.only, None | Some(Only::Signing)) {
+        files.extend(signing_files(&SIGNING, args.principal.as_deref().unwrap_or("backup@cluster"), &mut report)?);
+    }
+    if args.only == Some(Only::Attesting) {
+        files.extend(signing_files(&ATTESTING, args.principal.as_deref().unwrap_or("keeper@vault"), &mut report)?);
     }
     if let Some(name) = &args.name {
         files.iter_mut().for_each(|file| file.name = format!("{name}-{}", file.name));
@@ -124,32 +163,29 @@ fn identity_files(report: &mut Report) -> [NewFile; 2] {
     files
 }
 
-fn signing_files(principal: &str, report: &mut Report) -> Result<[NewFile; 3]> {
+fn signing_files(files: &SigningFiles, principal: &str, report: &mut Report) -> Result<[NewFile; 3]> {
     let mut key = PrivateKey::random(&mut ssh_key::rand_core::OsRng, Algorithm::Ed25519)
         .context(|| "make a signing key".into())?;
     key.set_comment(principal);
     let text = key.to_openssh(LineEnding::LF).context(|| "write the signing key".into())?;
     let public = key.public_key().to_openssh().context(|| "write the signing key".into())?;
     let data = public.split(' ').take(2).collect::<Vec<_>>().join(" ");
+    let namespace = files.signs.namespace();
     report.signer = Some(key.fingerprint(HashAlg::Sha256).to_string());
+    let [for_key, for_public, for_trusted] = files.purposes;
     Ok([
+        NewFile { name: files.key.into(), text, secret: true, purpose: for_key },
         NewFile {
-            name: "signing_key".into(),
-            text,
-            secret: true,
-            purpose: "signs backups. Into the cluster, where signing.keyFile of the schedule says; nowhere else",
-        },
-        NewFile {
-            name: "signing_key.pub".into(),
+            name: files.public.into(),
             text: Zeroizing::new(format!("{public}\n")),
             secret: false,
-            purpose: "the public half of it",
+            purpose: for_public,
         },
         NewFile {
-            name: "allowed_signers".into(),
-            text: Zeroizing::new(format!("{principal} namespaces=\"{NAMESPACE}\" {data}\n")),
+            name: files.trusted.into(),
+            text: Zeroizing::new(format!("{principal} namespaces=\"{namespace}\" {data}\n")),
             secret: false,
-            purpose: "tells who may have made backups (--signers). Keep it with the identity, not in the vault",
+            purpose: for_trusted,
         },
     ])
 }
@@ -220,7 +256,7 @@ mod tests {
     fn files() -> Vec<NewFile> {
         let mut report = Report::default();
         let mut files: Vec<_> = identity_files(&mut report).into();
-        files.extend(signing_files("backup@test", &mut report).unwrap());
+        files.extend(signing_files(&SIGNING, "backup@test", &mut report).unwrap());
         files
     }
 
@@ -234,7 +270,14 @@ mod tests {
         }
         let signers = crate::vault::signature::Signers::read(&keys.join("allowed_signers")).unwrap();
         let signer = crate::vault::signature::Signer::read(&keys.join("signing_key")).unwrap();
-        let by = signers.verify(b"m", signer.sign(b"m").unwrap().as_bytes(), jiff::Timestamp::now()).unwrap();
+        let by = signers
+            .verify(
+                Purpose::Backup,
+                b"m",
+                signer.sign(Purpose::Backup, b"m").unwrap().as_bytes(),
+                jiff::Timestamp::now(),
+            )
+            .unwrap();
         assert_eq!(by.principal, "backup@test");
     }
 

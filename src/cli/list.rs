@@ -1,16 +1,23 @@
 //! `list`: which backups are there?
 
 use clap::Args;
+use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::report::{self, SignatureReport};
+use super::report::{self, ProofReport, SignatureReport};
 use super::shared::{TrustArgs, VaultArgs};
 use super::table::Table;
 use super::{DONE, Global, Outcome, Output, words};
 use crate::config::CONFIGURATION_SOURCE;
+use crate::error::Result;
 use crate::reader::{self, Committed, Listing};
+use crate::vault::Vault;
 use crate::vault::layout::BackupId;
+use crate::vault::signature::Signers;
+
+/// Of how many backups the proofs are read at the same time.
+const AT_ONCE: usize = 8;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -54,6 +61,8 @@ struct Row {
     problems: Option<u64>,
     previous: Option<String>,
     signature: Option<SignatureReport>,
+    /// The most that was proved of it, and when.
+    proof: Option<ProofReport>,
     /// Why a broken one is broken.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -64,7 +73,8 @@ pub(super) async fn run(args: &ListArgs, global: &Global) -> Outcome {
     let (vault, cluster) = args.vault.open(global).await?;
     let listed = reader::list(&vault, &cluster, signers.as_ref()).await?;
     let is_shown = |listing: &Listing| args.all || !matches!(listing, Listing::Uncommitted(_));
-    let backups: Vec<_> = listed.iter().filter(|l| is_shown(l)).map(row).collect();
+    let shown = listed.iter().filter(|l| is_shown(l)).map(|listing| row(listing, &vault, signers.as_ref()));
+    let backups: Vec<_> = futures::stream::iter(shown).buffered(AT_ONCE).try_collect().await?;
     if backups.is_empty() {
         let known = vault.clusters().await?;
         let known = if known.is_empty() { "none".into() } else { known.join(", ") };
@@ -75,12 +85,15 @@ pub(super) async fn run(args: &ListArgs, global: &Global) -> Outcome {
     Ok(DONE)
 }
 
-fn row(listing: &Listing) -> Row {
-    match listing {
-        Listing::Committed(backup) => committed(backup),
+async fn row(listing: &Listing, vault: &Vault, signers: Option<&Signers>) -> Result<Row> {
+    Ok(match listing {
+        Listing::Committed(backup) => {
+            let proofs = reader::proofs(vault, backup, signers).await?;
+            Row { proof: proofs.best().map(ProofReport::from), ..committed(backup) }
+        }
         Listing::Uncommitted(folder) => remains(&folder.id, "uncommitted", None),
         Listing::Broken(folder, e) => remains(&folder.id, "broken", Some(e.one_line())),
-    }
+    })
 }
 
 fn remains(id: &BackupId, status: &str, error: Option<String>) -> Row {
@@ -104,6 +117,7 @@ fn committed(backup: &Committed) -> Row {
         problems: Some(manifest.sources.iter().map(|s| s.problems.len() as u64).sum()),
         previous: manifest.previous.as_ref().map(|p| p.id.to_string()),
         signature: Some((&backup.standing).into()),
+        proof: None,
         error: None,
     }
 }
@@ -122,7 +136,7 @@ fn human(report: &Report, form: Output, now: Timestamp) -> String {
     if report.backups.is_empty() {
         return String::new();
     }
-    let mut headings = vec!["ID", "AGE", "STATUS", "ITEMS", "SIZE", "SIGNATURE"];
+    let mut headings = vec!["ID", "AGE", "STATUS", "ITEMS", "SIZE", "SIGNATURE", "PROVED"];
     if form == Output::Wide {
         headings.extend(["DURATION", "PROBLEMS", "SOURCES", "PREVIOUS", "SIGNER"]);
     }
@@ -141,7 +155,7 @@ fn dash<T>(value: Option<T>, text: impl Fn(T) -> String) -> String {
     value.map_or("-".into(), text)
 }
 
-fn cells(row: &Row, now: Timestamp) -> [String; 6] {
+fn cells(row: &Row, now: Timestamp) -> [String; 7] {
     let status = if row.status == "broken" { "BROKEN" } else { &row.status };
     [
         row.id.clone(),
@@ -150,6 +164,7 @@ fn cells(row: &Row, now: Timestamp) -> [String; 6] {
         dash(row.items, words::count),
         dash(row.stored_bytes, words::size),
         dash(row.signature.as_ref(), |s| s.word().into()),
+        dash(row.proof.as_ref(), |proof| proof.word(now)),
     ]
 }
 
@@ -172,6 +187,6 @@ mod tests {
         let id: BackupId = "20261121T000003Z-nightly".parse().unwrap();
         let row = remains(&id, "uncommitted", None);
         let now: Timestamp = "2026-11-21T05:00:03Z".parse().unwrap();
-        assert_eq!(cells(&row, now), ["20261121T000003Z-nightly", "5h", "uncommitted", "-", "-", "-"]);
+        assert_eq!(cells(&row, now), ["20261121T000003Z-nightly", "5h", "uncommitted", "-", "-", "-", "-"]);
     }
 }

@@ -17,6 +17,9 @@ mod output;
 mod progress;
 mod report;
 mod restore;
+mod rotate;
+mod schedule;
+mod scheduler;
 mod screen;
 mod shared;
 mod show;
@@ -25,6 +28,7 @@ mod table;
 mod telemetry;
 mod validate;
 mod verify;
+mod window;
 mod words;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
@@ -48,6 +52,8 @@ Exit codes:
   3    finished, but something is missing (partial backup, objects not restored)
   4    restored, but later than the recovery time objective allows
   5    integrity: a signature, a digest or a decryption did not verify
+  6    the backup window is not open
+  7    another run holds the lease
   8    no given identity opens this backup
   130  interrupted
 
@@ -89,6 +95,9 @@ enum Verb {
     Extract(extract::ExtractArgs),
     Diff(diff::DiffArgs),
     Restore(restore::RestoreArgs),
+    Rotate(rotate::RotateArgs),
+    Schedule(schedule::ScheduleArgs),
+    Scheduler(scheduler::SchedulerArgs),
     Demo(demo::DemoArgs),
     Completion(completion::CompletionArgs),
     Man(man::ManArgs),
@@ -106,6 +115,9 @@ async fn dispatch(verb: Verb, global: &Global) -> Outcome {
         Verb::Extract(args) => extract::run(&args, global).await,
         Verb::Diff(args) => global.stoppable(diff::run(&args, global)).await,
         Verb::Restore(args) => restore::run(&args, global).await,
+        Verb::Rotate(args) => rotate::run(&args, global).await,
+        Verb::Scheduler(args) => scheduler::run(&args, global).await,
+        Verb::Schedule(args) => schedule::run(&args, global),
         Verb::Demo(args) => demo::run(&args, global).await,
         Verb::Completion(args) => completion::run(&args),
         Verb::Man(args) => man::run(&args, global),

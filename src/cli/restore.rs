@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use clap::Args;
+use clap::{ArgGroup, Args};
 use jiff::Timestamp;
+use tokio::sync::Mutex;
 
 use super::choose::choose;
 use super::shared::{ClusterArgs, IdentityArgs, PlaceArgs, TrustArgs};
@@ -38,10 +39,10 @@ const FAILURES_SHOWN: usize = 20;
 
 /// Restore a backup into a cluster, by a plan
 #[derive(Debug, Clone, Default, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, group = ArgGroup::new("which plan").args(["file", "plan"]).required(true).multiple(true))]
 pub struct RestoreArgs {
     /// The plan's file
-    #[arg(short = 'f', long = "file", value_name = "PLAN", required_unless_present = "plan")]
+    #[arg(short = 'f', long = "file", value_name = "PLAN")]
     pub file: Option<PathBuf>,
     /// Take the plan of this name from the backup itself; with --file: which of the file's plans
     #[arg(long, value_name = "NAME")]
@@ -116,7 +117,7 @@ pub async fn run(args: &RestoreArgs, global: &Global) -> Outcome {
         dry_run: args.dry_run,
         incident_start,
         clock: Arc::new(SystemClock),
-        operator: Arc::new(Person { yes: args.yes }),
+        operator: Arc::new(Person { yes: args.yes, asked: Mutex::default() }),
         progress: global.progress(),
         cancel: global.cancel.clone(),
     };
@@ -339,11 +340,14 @@ fn find_plan(files: &[PathBuf], name: &str) -> Result<RestorePlan> {
 /// Whoever sits at the terminal.
 struct Person {
     yes: bool,
+    /// Steps come together; questions come one by one, so that each answer belongs to what was shown last.
+    asked: Mutex<()>,
 }
 
 #[async_trait]
 impl Operator for Person {
     async fn confirm(&self, step: &str, manual: &Manual) -> bool {
+        let _alone = self.asked.lock().await;
         screen::line(&format!("\nmanual step {step}: {}", manual.title));
         if let Some(instructions) = &manual.instructions {
             screen::line(instructions.trim_end());

@@ -14,7 +14,7 @@ use crate::cluster::Access;
 use crate::config::{self, ClusterName, Schedule, VaultLocation};
 use crate::error::{Context, Error, Kind, Result};
 use crate::vault::Vault;
-use crate::vault::signature::Signers;
+use crate::vault::signature::{Signer, Signers};
 
 /// Where backups are: a vault, and a cluster in it.
 #[derive(Debug, Clone, Default, Args)]
@@ -142,6 +142,23 @@ impl TrustArgs {
     }
 }
 
+/// Who signs what was verified.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Trust")]
+pub struct AttestArgs {
+    /// Record what was verified beside the backup, signed with this key [env: CKBACKUP_ATTESTING_KEY_FILE]
+    #[arg(long = "attest", value_name = "KEY")]
+    pub key: Option<PathBuf>,
+}
+
+impl AttestArgs {
+    /// The key, if one is given.
+    pub fn read(&self, global: &Global) -> Result<Option<Signer>> {
+        let variable = || global.variable("CKBACKUP_ATTESTING_KEY_FILE").map(PathBuf::from);
+        self.key.clone().or_else(variable).map(|file| Signer::read(&file)).transpose()
+    }
+}
+
 /// What opens backups.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Keys")]
@@ -201,9 +218,25 @@ impl Global {
         };
         let named = args.kubeconfig.is_some() || args.context.is_some() || self.variable("KUBECONFIG").is_some();
         if !named && !files.iter().any(|file| file.exists()) {
-            return Access::InCluster;
+            return self.pod_access();
         }
         Access::Kubeconfig { files, context: args.context.clone() }
+    }
+}
+
+/// Where the kubelet mounts a pod's service account.
+const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+impl Global {
+    /// The pod's own account. CKBACKUP_SERVICE_ACCOUNT_DIR names another folder, where the token is projected elsewhere.
+    fn pod_access(&self) -> Access {
+        let (host, port) = (self.variable("KUBERNETES_SERVICE_HOST"), self.variable("KUBERNETES_SERVICE_PORT"));
+        let server = host.zip(port).map(|(host, port)| match host.contains(':') {
+            true => format!("https://[{host}]:{port}"),
+            false => format!("https://{host}:{port}"),
+        });
+        let account = self.variable("CKBACKUP_SERVICE_ACCOUNT_DIR").unwrap_or_else(|| SERVICE_ACCOUNT.into());
+        Access::Pod { server, account: account.into() }
     }
 }
 

@@ -1,5 +1,6 @@
 //! `show`: what is in a backup, and what is not?
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use clap::Args;
@@ -7,10 +8,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::choose::choose;
-use super::report::{self, SignatureReport};
+use super::report::{self, ProofReport, SignatureReport};
 use super::shared::{TrustArgs, VaultArgs};
 use super::table::Table;
 use super::{DONE, Global, Outcome, Output, words};
+use crate::reader;
 use crate::vault::manifest::{Manifest, Omission, SourceRecord};
 
 /// How many types of a source are shown when not all are asked for.
@@ -43,13 +45,24 @@ struct Report<'m> {
     vault: &'m str,
     signature: SignatureReport,
     manifest: &'m Manifest,
+    /// What was proved of it, oldest first.
+    proofs: Vec<ProofReport>,
 }
 
 pub(super) async fn run(args: &ShowArgs, global: &Global) -> Outcome {
     let signers = args.trust.read(global)?;
     let (vault, cluster) = args.vault.open(global).await?;
     let backup = choose(&vault, &cluster, &args.backup, signers.as_ref(), global).await?;
-    let report = Report { vault: vault.shown(), signature: (&backup.standing).into(), manifest: &backup.manifest };
+    let proofs = reader::proofs(&vault, &backup, signers.as_ref()).await?;
+    for (key, e) in &proofs.refused {
+        global.warn(format!("{key} does not count: {}", e.one_line()));
+    }
+    let report = Report {
+        vault: vault.shown(),
+        signature: (&backup.standing).into(),
+        manifest: &backup.manifest,
+        proofs: proofs.good.iter().map(ProofReport::from).collect(),
+    };
     global.print(&report, |form| human(&report, form, global.now()))?;
     Ok(DONE)
 }
@@ -92,6 +105,7 @@ fn head(report: &Report<'_>, now: Timestamp) -> String {
         ),
         ("Previous", previous),
     ];
+    lines.extend(proved(&report.proofs, now));
     if let Some(window) = &m.window {
         lines.push(("Window", format!("{} to {}", window.opens, window.closes)));
     }
@@ -100,6 +114,20 @@ fn head(report: &Report<'_>, now: Timestamp) -> String {
     let stored = (words::size(m.stored_bytes()), words::counted(m.objects().count() as u64, "object"));
     lines.push(("Stored", format!("{} in {} of {}", stored.0, stored.1, report.vault)));
     lines.iter().map(|(name, value)| format!("{name:12} {value}\n")).collect()
+}
+
+/// The last proof of each level, the strongest first.
+fn proved(proofs: &[ProofReport], now: Timestamp) -> Vec<(&'static str, String)> {
+    let last: BTreeMap<_, _> = proofs.iter().map(|proof| (proof.level, proof)).collect();
+    let sentence = |proof: &ProofReport| {
+        let (level, age) = (proof.level.as_str(), words::age(proof.at, now));
+        format!("{level} at {} ({age} ago), {}", proof.at, proof.signature.sentence())
+    };
+    let sentences = last.into_values().rev().enumerate();
+    match proofs.is_empty() {
+        true => vec![("Proved", "nothing yet: `ckbackup verify --attest KEY` records what it verifies".into())],
+        false => sentences.map(|(i, proof)| (if i == 0 { "Proved" } else { "" }, sentence(proof))).collect(),
+    }
 }
 
 fn sources(manifest: &Manifest) -> String {

@@ -8,20 +8,23 @@ use serde::Serialize;
 use super::choose::choose;
 use super::output::Failure;
 use super::report::SignatureReport;
-use super::shared::{IdentityArgs, TrustArgs, VaultArgs};
+use super::shared::{AttestArgs, IdentityArgs, TrustArgs, VaultArgs};
 use super::table::Table;
 use super::{DONE, Global, Outcome, Output, words};
 use crate::archive::age::Identities;
 use crate::error::{Error, Kind, Result};
-use crate::reader::{self, Committed, Listing, Verified};
+use crate::reader::{self, Committed, Counted, Listing, Verified};
 use crate::vault::Vault;
-use crate::vault::layout::{BackupFolder, INDEX, MANIFEST, SIGNATURE};
-use crate::vault::signature::Signers;
+use crate::vault::attestation::Level;
+use crate::vault::layout::{BackupFolder, MANIFEST, SIGNATURE};
+use crate::vault::manifest::digest;
+use crate::vault::signature::{Signer, Signers};
 
 const EXAMPLES: &str = "\
 Examples:
   ckbackup verify latest -f schedules/nightly.yaml --signers allowed_signers
   ckbackup verify --all --vault /backups --signers allowed_signers --identity oncall.txt
+  ckbackup verify latest -f schedules/nightly.yaml --signers allowed_signers --attest keeper/attesting_key
 
 Without --signers nobody knows who made a backup, so it cannot be verified: everything else is checked, and the exit
 code is 5. With --identity every single file inside is decrypted and compared as well.";
@@ -36,6 +39,11 @@ pub struct VerifyArgs {
     /// Every backup of the cluster
     #[arg(long)]
     all: bool,
+    /// Only look whether every object is there and has its size; nothing is read
+    #[arg(long, conflicts_with_all = ["identities"])]
+    present: bool,
+    #[command(flatten)]
+    attest: AttestArgs,
     #[command(flatten)]
     vault: VaultArgs,
     #[command(flatten)]
@@ -71,6 +79,9 @@ struct BackupReport {
     findings: Vec<FindingReport>,
     /// Objects in the folder that the manifest does not name.
     strays: Vec<String>,
+    /// What was attested.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attested: Option<Level>,
 }
 
 #[derive(Debug, Serialize)]
@@ -91,13 +102,23 @@ struct Verifier<'a> {
     global: &'a Global,
     /// Whether a backup that no identity opens is one finding among others.
     all: bool,
+    /// How much is proved of each.
+    level: Level,
+    /// Who signs what was proved.
+    attester: Option<Signer>,
 }
 
 pub(super) async fn run(args: &VerifyArgs, global: &Global) -> Outcome {
     let signers = args.trust.read(global)?;
-    let identities = args.identity.read(global).await?;
+    let identities = if args.present { None } else { args.identity.read(global).await? };
     let (vault, cluster) = args.vault.open(global).await?;
-    let verifier = Verifier { vault: &vault, signers, identities, global, all: args.all };
+    let level = match (&identities, args.present) {
+        (_, true) => Level::Present,
+        (None, _) => Level::Intact,
+        (Some(_), _) => Level::Readable,
+    };
+    let attester = args.attest.read(global)?;
+    let verifier = Verifier { vault: &vault, signers, identities, global, all: args.all, level, attester };
     let mut uncommitted = Vec::new();
     let backups = match &args.backup {
         Some(which) => vec![verifier.one(&cluster, which).await?],
@@ -151,11 +172,22 @@ impl Verifier<'_> {
     }
 
     async fn committed(&self, backup: Committed) -> Result<BackupReport> {
-        let folder = backup.folder.clone();
-        match self.verify(backup, self.identities.clone()).await {
-            Err(e) if e.kind() == Kind::NoIdentity && self.all => self.unopened(&folder, &e).await,
-            verified => verified.map(|v| describe(&v)),
+        let (folder, manifest) = (backup.folder.clone(), digest(&backup.bytes));
+        let verified = match self.level {
+            Level::Present => reader::missing_objects(self.vault, backup, self.signers.as_ref()).await,
+            _ => self.verify(backup, self.identities.clone()).await,
+        };
+        let mut report = match verified {
+            Err(e) if e.kind() == Kind::NoIdentity && self.all => return self.unopened(&folder, &e).await,
+            verified => describe(&verified?),
+        };
+        if let Some(attester) = self.attester.as_ref().filter(|_| report.verified) {
+            let BackupReport { objects, bytes, members, .. } = report;
+            let counted = Counted { objects, bytes, members };
+            reader::attest(self.vault, &folder, manifest, attester, self.level, counted, self.global.now()).await?;
+            report.attested = Some(self.level);
         }
+        Ok(report)
     }
 
     async fn verify(&self, backup: Committed, identities: Option<Arc<Identities>>) -> Result<Verified> {
@@ -168,9 +200,10 @@ impl Verifier<'_> {
         let Some(backup) = reader::read_committed(self.vault, folder, self.signers.as_ref()).await? else {
             return Ok(broken(folder, &Error::integrity("it was removed while it was verified")));
         };
+        let object = backup.object_of(e);
         let mut report = describe(&self.verify(backup, None).await?);
         report.verified = false;
-        report.findings.push(finding(folder.of(INDEX), e));
+        report.findings.push(finding(object, e));
         Ok(report)
     }
 }
@@ -192,6 +225,7 @@ fn broken(folder: &BackupFolder, e: &Error) -> BackupReport {
         members: None,
         findings: vec![finding(folder.of(MANIFEST), e)],
         strays: Vec::new(),
+        attested: None,
     }
 }
 
@@ -210,6 +244,7 @@ fn describe(verified: &Verified) -> BackupReport {
         members: verified.members,
         findings,
         strays: verified.strays.clone(),
+        attested: None,
     }
 }
 

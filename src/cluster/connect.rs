@@ -1,6 +1,6 @@
 //! From a kubeconfig, or a pod's service account, to a connection.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hyper_util::client::legacy::Client;
@@ -8,10 +8,15 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use kube::client::{Body, ConfigExt};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use secrecy::SecretString;
+use serde_json::json;
 use tower::{BoxError, Layer, ServiceExt};
 
 use super::Access;
 use crate::error::{Context, Error, Result};
+
+/// Name of the context that a pod's service account gives.
+const IN_CLUSTER: &str = "in-cluster";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -21,13 +26,15 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// The configuration, and the name of its context.
 pub(super) async fn read_config(access: &Access) -> Result<(kube::Config, String)> {
     match access {
-        Access::InCluster => {
-            let config = kube::Config::incluster().map_err(|e| {
+        Access::Pod { server, account } => {
+            let server = server.as_ref().ok_or_else(|| {
                 Error::usage("no cluster is named, and this is not a pod with a service account")
-                    .because(e)
                     .hint("set KUBECONFIG, or name a context with --context")
             })?;
-            Ok((config, "in-cluster".into()))
+            let (mut config, name) = use_context(pod_kubeconfig(server, account)?, IN_CLUSTER).await?;
+            // A pod reaches its own API server directly; a proxy in its environment is for what is outside.
+            config.proxy_url = None;
+            Ok((config, name))
         }
         Access::Kubeconfig { files, context } => read_kubeconfig(files, context.as_deref()).await,
     }
@@ -61,11 +68,38 @@ async fn read_kubeconfig(files: &[PathBuf], context: Option<&str>) -> Result<(ku
                 .hint(format!("name one with --context: {}", known.join(", "))));
         }
     };
-    let options = KubeConfigOptions { context: Some(name.clone()), ..KubeConfigOptions::default() };
-    let config = kube::Config::from_custom_kubeconfig(merged, &options)
-        .await
-        .map_err(|e| Error::usage(format!("use the context {name}")).because(e))?;
-    Ok((config, name))
+    use_context(merged, &name).await
+}
+
+async fn use_context(kubeconfig: Kubeconfig, name: &str) -> Result<(kube::Config, String)> {
+    let options = KubeConfigOptions { context: Some(name.into()), ..KubeConfigOptions::default() };
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
+    let mut config = config.map_err(|e| Error::usage(format!("use the context {name}")).because(e))?;
+    if let (None, Some(file)) = (&config.auth_info.token, config.auth_info.token_file.take()) {
+        config.auth_info.token = Some(read_token(&file)?);
+    }
+    Ok((config, name.into()))
+}
+
+/// As kubectl reads it: a line end after the token is no part of it.
+fn read_token(file: &str) -> Result<SecretString> {
+    let text = std::fs::read_to_string(file).map_err(|e| Error::usage(format!("read the token {file}")).because(e))?;
+    Ok(SecretString::from(text.trim()))
+}
+
+/// The service account as a kubeconfig.
+fn pod_kubeconfig(server: &str, account: &Path) -> Result<Kubeconfig> {
+    let namespace = std::fs::read_to_string(account.join("namespace")).unwrap_or_default();
+    let namespace = Some(namespace.trim()).filter(|text| !text.is_empty()).unwrap_or("default");
+    let context = json!({"cluster": IN_CLUSTER, "user": IN_CLUSTER, "namespace": namespace});
+    let text = json!({
+        "current-context": IN_CLUSTER,
+        "contexts": [{"name": IN_CLUSTER, "context": context}],
+        "clusters": [{"name": IN_CLUSTER,
+            "cluster": {"server": server, "certificate-authority": account.join("ca.crt")}}],
+        "users": [{"name": IN_CLUSTER, "user": {"tokenFile": account.join("token")}}],
+    });
+    serde_json::from_value(text).context(|| "describe the pod's cluster".into())
 }
 
 /// Prepares a connection. Nothing is sent yet.

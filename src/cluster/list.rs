@@ -165,7 +165,8 @@ impl List {
             let timeout = list.options.timeout;
             let get = || list.cluster.send(Call { most, glimpse: Some(&see), ..Call::get(&path, timeout) });
             let body = list.options.retry.run(get).await?;
-            parse_page(body).map_err(|e| list.unreadable(e))
+            let page = tokio::task::spawn_blocking(move || parse_page(body)).await;
+            page.map_err(|e| list.unreadable(e))?.map_err(|e| list.unreadable(e))
         });
         Fetch { token, next, page: AbortOnDropHandle::new(page) }
     }

@@ -6,6 +6,7 @@
 mod answer;
 mod connect;
 pub mod discovery;
+pub mod lease;
 pub mod list;
 pub mod objects;
 mod retry;
@@ -36,7 +37,12 @@ pub enum Access {
         context: Option<String>,
     },
     /// The service account of the pod that this runs in.
-    InCluster,
+    Pod {
+        /// URL of the API server; none where this is no pod.
+        server: Option<String>,
+        /// The folder with the account's `token` and `ca.crt`.
+        account: PathBuf,
+    },
 }
 
 /// A connection to one cluster's API server.
@@ -46,6 +52,7 @@ pub struct Cluster {
     client: Arc<RwLock<Connected>>,
     server: String,
     name: String,
+    namespace: String,
 }
 
 struct Connected {
@@ -66,9 +73,10 @@ impl Cluster {
     pub async fn connect(access: Access) -> Result<Cluster> {
         let (config, name) = read_config(&access).await?;
         let server = config.cluster_url.to_string().trim_end_matches('/').to_string();
+        let namespace = config.default_namespace.clone();
         let client = build_client(config)?;
         let client = Arc::new(RwLock::new(Connected { client, generation: 0 }));
-        Ok(Cluster { access: Arc::new(access), client, server, name })
+        Ok(Cluster { access: Arc::new(access), client, server, name, namespace })
     }
 
     /// URL of the API server.
@@ -79,6 +87,11 @@ impl Cluster {
     /// Name of the context, or `in-cluster`.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The namespace of the context, or of the pod.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
     }
 
     /// An API server that does not answer fails the operation at its begin, in words.

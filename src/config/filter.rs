@@ -45,16 +45,9 @@ impl Patterns {
         &self.texts
     }
 
-    /// The patterns that match none of `names`: most often a slip of the pen.
-    pub fn without_match<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Vec<&str> {
-        let mut seen = vec![false; self.texts.len()];
-        for name in names {
-            for index in self.set.matches(name) {
-                seen[index] = true;
-            }
-        }
-        let unseen = self.texts.iter().zip(seen).filter(|(_, seen)| !seen);
-        unseen.map(|(text, _)| text.as_str()).collect()
+    /// The patterns without wildcards: whole names.
+    pub fn exact(&self) -> impl Iterator<Item = &str> {
+        self.texts.iter().map(String::as_str).filter(|text| !text.contains(['*', '?', '[', '{']))
     }
 }
 
@@ -135,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_that_match_nothing_are_told() {
-        assert_eq!(patterns(&["a*", "zz"]).without_match(["ab", "b"]), ["zz"]);
+    fn whole_names_are_told_from_patterns() {
+        assert_eq!(patterns(&["a*", "zz", "{b,c}", "d?"]).exact().collect::<Vec<_>>(), ["zz"]);
     }
 }

@@ -37,7 +37,9 @@ pub use kinds::KindPattern;
 pub use location::{VaultLocation, parse_endpoint};
 pub use names::{ClusterName, Name};
 pub use plan::{Action, Apply, Conflict, DEFAULT_GATE_TIMEOUT, Gate, Manual, RestorePlan, Runbook, Step, Subject};
-pub use schedule::{CONFIGURATION_SOURCE, DEFAULT_KEEP, Schedule, SourceKind, SourceSpec};
+pub use schedule::{
+    CONFIGURATION_SOURCE, CatchUp, DEFAULT_KEEP, LeaseNames, OnWindowClose, Rotate, Schedule, SourceKind, SourceSpec,
+};
 pub use scope::{DEFAULT_PAGE_SIZE, DEFAULT_PARALLELISM, DEFAULT_REQUEST_TIMEOUT, KubernetesScope};
 pub use selector::LabelSelector;
 pub use window::Window;

@@ -117,6 +117,9 @@ pub(super) fn explain_syntax(file: &Path, text: &str, fault: &Fault) -> String {
     format!("{} is not YAML: {}{tab}", placed(file, fault.place), fault.message)
 }
 
+/// Longer texts are not repeated: one may be a private key, whose file was named by mistake.
+const QUOTED: usize = 50;
+
 /// `string "three", expected u32` in the words of a person.
 fn explain_mismatch(mismatch: &str) -> String {
     let (found, expected) = mismatch.rsplit_once(", expected ").unwrap_or((mismatch, "something else"));
@@ -133,7 +136,8 @@ fn explain_mismatch(mismatch: &str) -> String {
         "sequence" => "a list".to_string(),
         "map" => "a mapping".to_string(),
         other => match other.split_once(' ') {
-            Some(("string", text)) => format!("the text {text}"),
+            Some(("string", text)) if text.len() <= QUOTED => format!("the text {text}"),
+            Some(("string", text)) => format!("a text of {} characters", text.trim_matches('"').chars().count()),
             Some(("integer", number)) => format!("the number {number}"),
             Some(("boolean", value)) => value.to_string(),
             _ => other.replace("floating point", "the number"),

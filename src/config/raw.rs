@@ -33,7 +33,11 @@ pub(super) struct Metadata {
 pub(super) struct Schedule {
     pub(super) cluster: String,
     pub(super) window: Option<Window>,
+    pub(super) catch_up: Option<String>,
+    pub(super) on_window_close: Option<String>,
     pub(super) keep: Option<u32>,
+    pub(super) rotate: Option<String>,
+    pub(super) lease: Option<Lease>,
     pub(super) vault: Vault,
     pub(super) encryption: Encryption,
     pub(super) signing: Signing,
@@ -48,6 +52,14 @@ pub(super) struct Window {
     pub(super) opens: String,
     pub(super) closes: String,
     pub(super) time_zone: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Lease {
+    pub(super) namespace: Option<String>,
+    pub(super) name: Option<String>,
+    pub(super) term: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

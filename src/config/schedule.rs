@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
 
 use super::bundle::{self, Bundle};
+use super::duration::parse_duration;
 use super::location::{self, VaultLocation};
 use super::names::{ClusterName, Name};
-use super::problems::Problems;
+use super::problems::{Problems, suggestion};
 use super::raw;
 use super::scope::{self, KubernetesScope};
 use super::window::{self, Window};
+use crate::error::Error;
 
 /// How many complete, verified backups are kept, unless the schedule says.
 pub const DEFAULT_KEEP: u32 = 3;
@@ -26,8 +30,16 @@ pub struct Schedule {
     pub cluster: ClusterName,
     /// When a run may start; without one, only when it is told to.
     pub window: Option<Window>,
+    /// What becomes of a night that passed without a run.
+    pub catch_up: CatchUp,
+    /// What becomes of a run that is not done when its window closes.
+    pub on_window_close: OnWindowClose,
     /// How many complete, verified backups are kept.
     pub keep: u32,
+    /// When older ones are removed.
+    pub rotate: Rotate,
+    /// The lease that a run takes; without one, only runs in the window take one, of the usual name.
+    pub lease: Option<LeaseNames>,
     /// Where the backups go.
     pub vault: VaultLocation,
     /// The public keys that backups are encrypted for, as they stand in the file: distinct, and two or more unless
@@ -43,6 +55,79 @@ pub struct Schedule {
     pub source_text: String,
     /// The file it was read from.
     pub path: PathBuf,
+}
+
+/// What the lease of a cluster's runs is called.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LeaseNames {
+    /// Its namespace; without one, that of the pod, or of the kubeconfig's context.
+    pub namespace: Option<Name>,
+    /// Its name.
+    pub name: Option<Name>,
+    /// Without renewal for so long, it is free.
+    pub term: Option<Duration>,
+}
+
+/// Bounds of a lease's term.
+const SHORTEST_TERM: Duration = Duration::from_secs(6);
+const LONGEST_TERM: Duration = Duration::from_secs(600);
+
+/// Declares the words that a key can have; the first is meant when nothing is said.
+macro_rules! words {
+    ($(#[$doc:meta])* $type:ident, $what:literal: $($(#[$word_doc:meta])* $word:ident = $text:literal),+ $(,)?) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $type {
+            $($(#[$word_doc])* $word,)+
+        }
+
+        impl $type {
+            const ALL: &[($type, &str)] = &[$(($type::$word, $text)),+];
+        }
+
+        impl Default for $type {
+            fn default() -> Self {
+                $type::ALL[0].0
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<Self, Error> {
+                let known: Vec<_> = $type::ALL.iter().map(|(_, word)| *word).collect();
+                let found = $type::ALL.iter().find(|(_, word)| *word == text).map(|(meant, _)| *meant);
+                found.ok_or_else(|| Error::usage(format!("`{text}` is no {}{}", $what, suggestion(text, &known))))
+            }
+        }
+    };
+}
+
+words! {
+    /// When backups that are older than those to be kept are removed.
+    Rotate, "time to rotate":
+    /// When somebody calls `rotate`: a keeper, so that the backup job needs no right to delete.
+    ByKeeper = "byKeeper",
+    /// At the end of each run.
+    AfterBackup = "afterBackup",
+}
+
+words! {
+    /// What becomes of a night that passed without a run.
+    CatchUp, "way to catch up":
+    /// It is missed; the next run comes with the next window.
+    InWindow = "inWindow",
+    /// A run starts as soon as there is something that can start it, at any time of day.
+    Always = "always",
+}
+
+words! {
+    /// What becomes of a run that is not done when its window closes.
+    OnWindowClose, "way to end a run":
+    /// What is finished is committed as a partial backup that names the rest.
+    CommitPartial = "commitPartial",
+    /// It goes on.
+    Finish = "finish",
 }
 
 /// One thing that is backed up.
@@ -86,6 +171,13 @@ pub(super) fn validate(
         Some(window) => window::validate(window, "spec.window", problems).map(Some),
     };
     let keep = keep(spec.keep, problems);
+    let rotate = word(&spec.rotate, "spec.rotate", problems);
+    let catch_up = word(&spec.catch_up, "spec.catchUp", problems);
+    let on_window_close = word(&spec.on_window_close, "spec.onWindowClose", problems);
+    let lease = match &spec.lease {
+        None => Some(None),
+        Some(raw) => lease(raw, problems).map(Some),
+    };
     let vault = location::validate(&spec.vault, "spec.vault", problems);
     let recipients = recipients(&spec.encryption, problems);
     let signing_key = signing_key(&spec.signing.key_file, folder, problems);
@@ -96,6 +188,10 @@ pub(super) fn validate(
         cluster: cluster?,
         window: window?,
         keep: keep?,
+        rotate: rotate?,
+        catch_up: catch_up?,
+        on_window_close: on_window_close?,
+        lease: lease?,
         vault: vault?,
         recipients: recipients?,
         signing_key: signing_key?,
@@ -106,6 +202,17 @@ pub(super) fn validate(
     })
 }
 
+fn word<T: Default + FromStr<Err = Error>>(
+    given: &Option<String>,
+    path: &str,
+    problems: &mut Problems<'_>,
+) -> Option<T> {
+    match given {
+        None => Some(T::default()),
+        Some(text) => problems.parse(path, text),
+    }
+}
+
 fn keep(given: Option<u32>, problems: &mut Problems<'_>) -> Option<u32> {
     let keep = given.unwrap_or(DEFAULT_KEEP);
     if keep == 0 {
@@ -113,6 +220,30 @@ fn keep(given: Option<u32>, problems: &mut Problems<'_>) -> Option<u32> {
         return None;
     }
     Some(keep)
+}
+
+fn lease(raw: &raw::Lease, problems: &mut Problems<'_>) -> Option<LeaseNames> {
+    let mut name = |key: &str, text: &Option<String>| match text {
+        None => Some(None),
+        Some(text) => problems.parse(&format!("spec.lease.{key}"), text).map(Some),
+    };
+    let (namespace, name) = (name("namespace", &raw.namespace), name("name", &raw.name));
+    let term = match &raw.term {
+        None => Some(None),
+        Some(text) => term(text, problems).map(Some),
+    };
+    Some(LeaseNames { namespace: namespace?, name: name?, term: term? })
+}
+
+/// Kubernetes counts it in whole seconds; a very short one is lost at each hiccup of the API server.
+fn term(text: &str, problems: &mut Problems<'_>) -> Option<Duration> {
+    let path = "spec.lease.term";
+    let term = problems.check(path, parse_duration(text))?;
+    if !(SHORTEST_TERM..=LONGEST_TERM).contains(&term) || term.subsec_nanos() > 0 {
+        problems.add(path, "must be whole seconds, from `6s` to `10m`");
+        return None;
+    }
+    Some(term)
 }
 
 fn signing_key(file: &str, folder: &Path, problems: &mut Problems<'_>) -> Option<PathBuf> {

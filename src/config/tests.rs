@@ -184,6 +184,10 @@ fn what_is_no_document_of_ours_is_refused_before_its_keys() {
         why("just words"),
         "the document at s/x.yaml:1:1: must be a mapping (`key: value`), but is the text \"just words\""
     );
+    assert_eq!(
+        why(&format!("# an identity, named by mistake\nAGE-SECRET-KEY-1{}\n", "Q".repeat(58))),
+        "the document at s/x.yaml:2:1: must be a mapping (`key: value`), but is a text of 74 characters"
+    );
     assert_eq!(wrong(SCHEDULE, "ckbackup.io/v1", "v1"), "`apiVersion` at s/x.yaml:1:13: `v1` must be `ckbackup.io/v1`");
     assert_eq!(
         wrong(SCHEDULE, "ckbackup.io/v1", "ckbackup.io/v2"),

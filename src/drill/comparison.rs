@@ -9,7 +9,6 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::archive::frame;
-use crate::archive::index::FrameRecord;
 use crate::cluster::Cluster;
 use crate::cluster::Retry;
 use crate::cluster::discovery::ResourceType;
@@ -205,8 +204,8 @@ fn types_with_sources(backup: &OpenBackup) -> BTreeMap<(String, String), Vec<Str
 async fn identities(backup: &OpenBackup) -> Result<(Owners, HashSet<String>)> {
     backup.load_index().await?;
     let (mut uids, mut volumes) = (Vec::new(), HashSet::new());
-    for record in backup.directory() {
-        for entry in backup.entries(record).await? {
+    for stored in backup.directory() {
+        for entry in backup.entries(stored).await? {
             if let Some(path) = ObjectPath::parse(&entry.path).filter(|p| p.resource == "persistentvolumes") {
                 volumes.insert(path.stem.to_string());
             }
@@ -225,14 +224,13 @@ async fn saved_side(
     progress: &dyn Progress,
 ) -> Result<Side> {
     let folder = crate::object_path::type_folder(resource, version);
-    let frames: Vec<FrameRecord> = backup.frames_with(source, &folder).cloned().collect();
     let mut side = Side::new();
-    for frame in frames {
-        let entries = backup.entries(&frame).await?;
+    for stored in backup.frames_with(source, &folder) {
+        let entries = backup.entries(stored).await?;
         if !entries.iter().any(|e| e.path.starts_with(&folder)) {
             continue;
         }
-        let decoded = backup.frame(&frame).await?;
+        let decoded = backup.frame(stored).await?;
         for entry in entries.iter().filter(|e| e.path.starts_with(&folder)) {
             let content = frame::member(&decoded, entry)?;
             let object = serde_json::from_slice(content)

@@ -7,7 +7,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Kind, Result};
 use crate::vault::layout::{BackupFolder, BackupId, MANIFEST, SIGNATURE};
 use crate::vault::manifest::{Manifest, Status};
-use crate::vault::signature::{SignedBy, Signers};
+use crate::vault::signature::{Purpose, SignedBy, Signers};
 use crate::vault::{ReadError, Vault};
 
 /// How many manifests are read at the same time.
@@ -58,6 +58,13 @@ impl Committed {
             _ => Ok(self),
         }
     }
+
+    /// The object that an error is about: errors begin with its key. Where it is about none, the backup's folder.
+    pub fn object_of(&self, error: &Error) -> String {
+        let said = error.one_line();
+        let keys = self.manifest.objects().map(|object| self.folder.of(&object.key));
+        keys.into_iter().find(|key| said.starts_with(key)).unwrap_or_else(|| self.folder.key())
+    }
 }
 
 /// One folder in the vault.
@@ -73,7 +80,23 @@ pub enum Listing {
 
 /// Every backup of a cluster, oldest first.
 pub async fn list(vault: &Vault, cluster: &str, signers: Option<&Signers>) -> Result<Vec<Listing>> {
-    let ids = vault.backup_ids(cluster).await?;
+    read_all(vault, cluster, vault.backup_ids(cluster).await?, signers).await
+}
+
+/// The newest backups of a cluster whose ids are wanted, oldest first.
+pub async fn list_newest(
+    vault: &Vault,
+    cluster: &str,
+    signers: Option<&Signers>,
+    count: usize,
+    is_wanted: impl Fn(&BackupId) -> bool,
+) -> Result<Vec<Listing>> {
+    let mut ids: Vec<_> = vault.backup_ids(cluster).await?.into_iter().filter(is_wanted).collect();
+    let ids = ids.split_off(ids.len().saturating_sub(count));
+    read_all(vault, cluster, ids, signers).await
+}
+
+async fn read_all(vault: &Vault, cluster: &str, ids: Vec<BackupId>, signers: Option<&Signers>) -> Result<Vec<Listing>> {
     let reads = ids.into_iter().map(|id| async move {
         let folder = BackupFolder { cluster: cluster.into(), id };
         match read_committed(vault, &folder, signers).await {
@@ -134,7 +157,7 @@ fn judge(bytes: &[u8], signature: Option<&[u8]>, manifest: &Manifest, signers: O
     let Some(signature) = signature else {
         return Standing::Refused(Error::integrity(format!("{SIGNATURE} is missing from the vault")));
     };
-    match signers.verify(bytes, signature, manifest.finished) {
+    match signers.verify(Purpose::Backup, bytes, signature, manifest.finished) {
         Ok(by) => Standing::Trusted(by),
         Err(e) => Standing::Refused(e),
     }

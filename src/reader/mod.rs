@@ -2,9 +2,12 @@
 
 mod find;
 mod open;
+mod proof;
 mod sealed;
+mod segment;
 mod verify;
 
-pub use self::find::{Committed, Found, Listing, Standing, find, list, read_committed};
-pub use self::open::OpenBackup;
-pub use self::verify::{Finding, Verified, verify};
+pub use self::find::{Committed, Found, Listing, Standing, find, list, list_newest, read_committed};
+pub use self::open::{OpenBackup, StoredFrame};
+pub use self::proof::{Counted, Proof, Proofs, attest, proofs};
+pub use self::verify::{Finding, Verified, missing_objects, verify};

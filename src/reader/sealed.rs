@@ -8,10 +8,10 @@ use crate::archive::age::{self, Header, Identities, PayloadKey};
 use crate::error::{Error, Result};
 use crate::vault::Vault;
 use crate::vault::layout::BackupFolder;
-use crate::vault::manifest::SegmentRecord;
+use crate::vault::manifest::StoredObject;
 
-/// An age header has about 200 bytes for each recipient; most fit into the first read.
-const FIRST_READ: u64 = 4096;
+/// An age header has about 200 bytes for each recipient, so most fit into the first read, and small indexes whole.
+const FIRST_READ: u64 = 16 << 10;
 
 /// A sealed object whose key is unlocked.
 pub struct SealedObject {
@@ -29,7 +29,7 @@ impl SealedObject {
     pub async fn open(
         vault: &Vault,
         folder: &BackupFolder,
-        record: &SegmentRecord,
+        record: &StoredObject,
         identities: &Identities,
     ) -> Result<SealedObject> {
         let key = folder.of(&record.key);

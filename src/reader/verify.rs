@@ -1,21 +1,22 @@
 //! Verification: signature, chain, and every stored object; with an identity also every member.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::StreamExt;
 use sha2::{Digest, Sha256};
 
 use super::find::{Committed, Standing, read_committed};
-use super::open::OpenBackup;
+use super::open::{OpenBackup, StoredFrame};
 use crate::archive::age::{Identities, Opener};
 use crate::archive::frame::{self, END_OF_TAR};
-use crate::archive::index::FrameRecord;
 use crate::error::{Error, Kind, Result};
 use crate::progress::Progress;
+use crate::vault::attestation::ATTESTATIONS;
 use crate::vault::layout::{BackupFolder, MANIFEST, SIGNATURE};
-use crate::vault::manifest::{SegmentRecord, digest};
+use crate::vault::manifest::{Manifest, StoredObject, digest};
 use crate::vault::signature::Signers;
-use crate::vault::{Listed, Vault};
+use crate::vault::{Listed, ReadError, Vault};
 
 /// Something that verification found.
 #[derive(Debug)]
@@ -64,12 +65,8 @@ pub async fn verify(
     let task = folder.id.to_string();
     progress.begin(&task, None);
     let (mut objects, mut bytes, mut members) = (0, 0, opened.as_ref().map(|_| 0));
-    let records = backup.manifest.sources.iter().flat_map(|s| s.segments.iter().enumerate().map(move |e| (Some(s), e)));
-    for (source, (number, record)) in records.chain([(None, (0, &backup.manifest.index.object))]) {
-        let frames = match (&opened, source) {
-            (Some(open), Some(s)) => Some((open, s.name.as_str(), number as u32 + 1)),
-            _ => None,
-        };
+    for (record, segment) in all_objects(&backup.manifest) {
+        let frames = opened.as_ref().zip(segment);
         match check_object(vault, &folder, record, frames, progress, &task).await {
             Ok(count) => {
                 members = members.map(|all| all + count);
@@ -84,6 +81,13 @@ pub async fn verify(
     }
     progress.end(&task, "");
     Ok(Verified { folder, standing: backup.standing, objects, bytes, members, findings, strays })
+}
+
+/// The stored objects; of a segment also whose it is.
+fn all_objects(manifest: &Manifest) -> impl Iterator<Item = (&StoredObject, Option<(&str, u32)>)> {
+    let segments =
+        manifest.sources.iter().flat_map(|s| s.segments.iter().zip(1..).map(|(r, n)| (s.name.as_str(), r, n)));
+    segments.flat_map(|(name, record, number)| [(&record.object, Some((name, number))), (&record.index.object, None)])
 }
 
 async fn open(
@@ -106,7 +110,7 @@ async fn open(
     match opened.await {
         Ok(open) => Ok(Some(open)),
         Err(e) if Error::kind(&e) == Kind::Integrity => {
-            findings.push(Finding { object: backup.folder.of(&backup.manifest.index.object.key), error: e });
+            findings.push(Finding { object: backup.object_of(&e), error: e });
             Ok(None)
         }
         Err(e) => Err(e),
@@ -140,16 +144,38 @@ async fn find_strays(vault: &Vault, backup: &Committed) -> Result<Vec<String>> {
         [MANIFEST, SIGNATURE].iter().any(|k| folder.of(k) == key)
             || backup.manifest.objects().any(|o| folder.of(&o.key) == key)
     };
-    let listed = vault.list(&folder.key()).await?;
-    Ok(listed.into_iter().map(|Listed { key, .. }| key).filter(|key| !known(key)).collect())
+    let attestations = format!("{}/", folder.of(ATTESTATIONS));
+    let listed = vault.list(&folder.key()).await?.into_iter().map(|Listed { key, .. }| key);
+    Ok(listed.filter(|key| !known(key) && !key.starts_with(&attestations)).collect())
+}
+
+/// Compares sizes with a list, and reads nothing but the manifest: what is missing, or has another size.
+pub async fn missing_objects(vault: &Vault, backup: Committed, signers: Option<&Signers>) -> Result<Verified> {
+    let folder = backup.folder.clone();
+    let mut findings = Vec::from_iter(check_chain(vault, &backup, signers).await?);
+    let sizes: HashMap<_, _> = vault.list(&folder.key()).await?.into_iter().map(|o| (o.key, o.bytes)).collect();
+    let (mut objects, mut bytes) = (0, 0);
+    for record in backup.manifest.objects() {
+        let key = folder.of(&record.key);
+        let error = match sizes.get(&key) {
+            Some(size) if *size == record.bytes => None,
+            Some(size) => Some(Error::integrity(format!("it has {size} bytes, the manifest says {}", record.bytes))),
+            None => Some(ReadError::NotFound.expected(&key)),
+        };
+        findings.extend(error.map(|error| Finding { object: key, error }));
+        objects += 1;
+        bytes += record.bytes;
+    }
+    let strays = find_strays(vault, &backup).await?;
+    Ok(Verified { folder, standing: backup.standing, objects, bytes, members: None, findings, strays })
 }
 
 /// Reads a stored object to its end; compares size and digest, and with an opened index every frame and member.
 async fn check_object(
     vault: &Vault,
     folder: &BackupFolder,
-    record: &SegmentRecord,
-    frames: Option<(&OpenBackup, &str, u32)>,
+    record: &StoredObject,
+    frames: Option<(&OpenBackup, (&str, u32))>,
     progress: &dyn Progress,
     task: &str,
 ) -> Result<u64> {
@@ -157,10 +183,7 @@ async fn check_object(
     let mut stream = vault.stream(&key, record.version.as_deref()).await.map_err(|e| e.expected(&key))?;
     let mut stored = Sha256::new();
     let mut size = 0u64;
-    let mut walk = match frames {
-        Some((open, source, segment)) => Some(Walk::new(open, source, segment)?),
-        None => None,
-    };
+    let mut walk = frames.map(|(open, (source, segment))| Walk::new(open, source, segment));
     // The digest of what is stored decides first: what it finds is what an auditor understands.
     let mut inner: Result<()> = Ok(());
     while let Some(piece) = stream.next().await {
@@ -195,21 +218,21 @@ struct Walk<'a> {
     opener: Option<Opener>,
     plain: Vec<u8>,
     digest: Sha256,
-    records: std::vec::IntoIter<FrameRecord>,
-    next: Option<FrameRecord>,
+    frames: std::vec::IntoIter<&'a StoredFrame>,
+    next: Option<&'a StoredFrame>,
     at: u64,
     members: u64,
 }
 
 impl<'a> Walk<'a> {
-    fn new(open: &'a OpenBackup, source: &str, segment: u32) -> Result<Self> {
-        let mut records: Vec<_> =
-            open.directory().iter().filter(|r| r.source == source && r.segment == segment).cloned().collect();
-        records.sort_by_key(|r| r.offset);
-        let mut records = records.into_iter();
-        let next = records.next();
+    fn new(open: &'a OpenBackup, source: &str, segment: u32) -> Self {
+        let mine = |f: &&StoredFrame| &*f.source == source && f.segment == segment;
+        let mut frames: Vec<_> = open.directory().iter().filter(mine).collect();
+        frames.sort_by_key(|f| f.record.offset);
+        let mut frames = frames.into_iter();
+        let next = frames.next();
         let opener = Some(Opener::new(open.identities()));
-        Ok(Walk { open, opener, plain: Vec::new(), digest: Sha256::new(), records, next, at: 0, members: 0 })
+        Walk { open, opener, plain: Vec::new(), digest: Sha256::new(), frames, next, at: 0, members: 0 }
     }
 
     async fn push(&mut self, sealed: &[u8]) -> Result<()> {
@@ -222,13 +245,14 @@ impl<'a> Walk<'a> {
     }
 
     async fn take_frames(&mut self) -> Result<()> {
-        while let Some(record) = self.next.take_if(|r| r.length <= self.plain.len() as u64) {
+        while let Some(frame) = self.next.take_if(|f| f.record.length <= self.plain.len() as u64) {
+            let record = &frame.record;
             if record.offset != self.at {
                 return Err(Error::integrity("there are bytes between its frames that the index does not know"));
             }
             let rest = self.plain.split_off(record.length as usize);
             let encoded = std::mem::replace(&mut self.plain, rest);
-            let entries = self.open.entries(&record).await?;
+            let entries = self.open.entries(frame).await?;
             let limits = *self.open.limits();
             let decoded = record.decoded;
             let job = tokio::task::spawn_blocking(move || {
@@ -237,12 +261,12 @@ impl<'a> Walk<'a> {
             });
             self.members += job.await.map_err(|e| Error::failed("check a frame").because(e))??;
             self.at += record.length;
-            self.next = self.records.next();
+            self.next = self.frames.next();
         }
         Ok(())
     }
 
-    async fn finish(mut self, record: &SegmentRecord) -> Result<u64> {
+    async fn finish(mut self, record: &StoredObject) -> Result<u64> {
         let before = self.plain.len();
         if let Some(opener) = self.opener.take() {
             opener.finish(&mut self.plain)?;

@@ -19,13 +19,13 @@ use super::summary::{Failure, Items, Outcome, Standing};
 use super::target::{Target, Unserved};
 use super::write::{Fitted, InVain, Lost, Writer, Written};
 use crate::archive::frame;
-use crate::archive::index::{Entry, FrameRecord};
+use crate::archive::index::Entry;
 use crate::cluster::discovery::group_version_path;
 use crate::config::{Action, Apply, Conflict, RestorePlan};
 use crate::error::{Error, Result};
 use crate::object_path::ObjectPath;
 use crate::progress::Progress;
-use crate::reader::OpenBackup;
+use crate::reader::{OpenBackup, StoredFrame};
 
 /// Frames of about a MiB that are fetched before they are needed.
 const FRAMES_AHEAD: usize = 3;
@@ -106,7 +106,7 @@ impl Tally {
 /// One object on its way.
 struct Job {
     step: usize,
-    source: String,
+    source: Arc<str>,
     entry: Entry,
     content: Vec<u8>,
 }
@@ -169,14 +169,14 @@ async fn run_wave(work: &Arc<Work>, step: usize, wave: &[usize], tally: &Arc<Mut
 
 /// The objects of one frame that belong to the step.
 async fn fetch(work: Arc<Work>, step: usize, at: usize) -> Result<Vec<Job>> {
-    let record: &FrameRecord = &work.backup.directory()[at];
-    let entries = work.backup.entries(record).await?;
-    let mine: Vec<Entry> = entries.into_iter().filter(|e| belongs(&work, step, record, e)).collect();
+    let stored = &work.backup.directory()[at];
+    let entries = work.backup.entries(stored).await?;
+    let mine: Vec<Entry> = entries.into_iter().filter(|e| belongs(&work, step, stored, e)).collect();
     if mine.is_empty() {
         return Ok(Vec::new());
     }
-    let decoded = work.backup.frame(record).await?;
-    let source = record.source.clone();
+    let decoded = work.backup.frame(stored).await?;
+    let source = stored.source.clone();
     let cut = tokio::task::spawn_blocking(move || {
         let job = |entry: Entry| {
             let content = frame::member(&decoded, &entry)?.to_vec();
@@ -187,9 +187,9 @@ async fn fetch(work: Arc<Work>, step: usize, at: usize) -> Result<Vec<Job>> {
     cut.await.map_err(|e| Error::failed("unpack a frame").because(e))?
 }
 
-fn belongs(work: &Work, step: usize, record: &FrameRecord, entry: &Entry) -> bool {
+fn belongs(work: &Work, step: usize, stored: &StoredFrame, entry: &Entry) -> bool {
     let path = ObjectPath::parse(&entry.path);
-    let of = path.and_then(|path| work.compiled.step_of(&work.plan, &record.source, &path, entry));
+    let of = path.and_then(|path| work.compiled.step_of(&work.plan, &stored.source, &path, entry));
     of.is_some_and(|(of, _)| of == step)
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::order::rank;
 use super::owners::{Owners, OwnersBuilder};
-use crate::archive::index::{Entry, FrameRecord};
+use crate::archive::index::Entry;
 use crate::config::{RestorePlan, Subject};
 use crate::error::Result;
 use crate::inventory::TypeRecord;
@@ -88,13 +88,13 @@ pub async fn compile(plan: &RestorePlan, backup: &OpenBackup) -> Result<Compiled
         not_selected: BTreeMap::new(),
     };
     let mut owners = OwnersBuilder::default();
-    for (at, record) in backup.directory().iter().enumerate() {
-        if !compiled.types.contains_key(&record.source) {
+    for (at, stored) in backup.directory().iter().enumerate() {
+        if !compiled.types.contains_key(&*stored.source) {
             continue;
         }
-        for entry in backup.entries(record).await? {
+        for entry in backup.entries(stored).await? {
             owners.add(&entry.traits.uid, &entry.traits.owners);
-            compiled.add(plan, at, record, &entry);
+            compiled.add(plan, at, &stored.source, &entry);
         }
     }
     compiled.owners = owners.build();
@@ -110,14 +110,14 @@ fn saved_types(backup: &OpenBackup) -> HashMap<String, HashMap<String, SavedType
 }
 
 impl Compiled {
-    fn add(&mut self, plan: &RestorePlan, frame: usize, record: &FrameRecord, entry: &Entry) {
+    fn add(&mut self, plan: &RestorePlan, frame: usize, source: &str, entry: &Entry) {
         let Some(path) = ObjectPath::parse(&entry.path) else { return };
         match path.resource {
             "persistentvolumes" => drop(self.volumes.insert(path.stem.to_string())),
             "customresourcedefinitions.apiextensions.k8s.io" => drop(self.definitions.insert(path.stem.to_string())),
             _ => {}
         }
-        let step = self.step_of(plan, &record.source, &path, entry);
+        let step = self.step_of(plan, source, &path, entry);
         let Some((step, kind)) = step else {
             *self.not_selected.entry(path.resource.into()).or_default() += 1;
             return;

@@ -96,7 +96,7 @@ impl Writer<'_> {
         let body = Bytes::from(fitted.object.to_string());
         for tries in 1u32.. {
             let error = match self.try_write(fitted, body.clone()).await {
-                Ok(written) => return Ok(written),
+                Ok(written) => return self.with_status(fitted, written).await,
                 Err(e) => e,
             };
             if error.code() == Some(429) {
@@ -136,7 +136,6 @@ impl Writer<'_> {
         match self.cluster.create(&fitted.collection, body.clone()).await {
             Ok(answer) => {
                 self.limiter.succeeded();
-                self.write_status(fitted).await?;
                 Ok(Written { outcome: Outcome::Created, uid: uid_of(&answer) })
             }
             Err(e) if e.reason() == "AlreadyExists" && !e.message().contains("is being deleted") => {
@@ -170,9 +169,6 @@ impl Writer<'_> {
         if outcome == Outcome::Updated {
             self.cluster.apply(&path, body).await?;
         }
-        if matches!(outcome, Outcome::Unchanged | Outcome::Updated) {
-            self.write_status(fitted).await?;
-        }
         Ok(Written { outcome, uid: uid_of(&answer) })
     }
 
@@ -190,6 +186,21 @@ impl Writer<'_> {
             Conflict::Skip => Outcome::Skipped { rule: EXISTS.into(), why: why() },
             Conflict::Fail => Outcome::Failed(why()),
             Conflict::Overwrite => Outcome::Updated,
+        }
+    }
+
+    /// Writes the status of an object that is there as it should be.
+    async fn with_status(&self, fitted: &Fitted<'_>, written: Written) -> Result<Written, Lost> {
+        if !matches!(written.outcome, Outcome::Created | Outcome::Unchanged | Outcome::Updated) {
+            return Ok(written);
+        }
+        match Retry::default().run(|| self.write_status(fitted)).await {
+            Ok(()) => Ok(written),
+            Err(ApiError { cause: Cause::Transport(why), .. }) => Err(Lost(why)),
+            Err(e) => {
+                let why = format!("it is there, but its status could not be written: {}", e.message());
+                Ok(Written { outcome: Outcome::Failed(why), ..written })
+            }
         }
     }
 

@@ -9,8 +9,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
-use super::Source;
+use super::{Source, TIME_IS_UP};
 use crate::cluster::discovery::{Discovered, ResourceType};
 use crate::cluster::list::{Item, ListOptions, Page};
 use crate::cluster::{ApiError, Cluster, Retry};
@@ -60,7 +61,13 @@ impl Kubernetes {
         self.scope.left_out_because(&kind.plural, &kind.group)
     }
 
-    async fn list_type(&self, kind: &ResourceType, out: &mpsc::Sender<Batch>, progress: &dyn Progress) -> Listed {
+    async fn list_type(
+        &self,
+        kind: &ResourceType,
+        out: &mpsc::Sender<Batch>,
+        progress: &dyn Progress,
+        stop: &CancellationToken,
+    ) -> Listed {
         let mut listed = Listed::default();
         if let Some(why) = self.lost.get() {
             listed.problem = Some(format!("not asked for: {why}"));
@@ -75,7 +82,11 @@ impl Kubernetes {
             pages: 0,
             restarts: 0,
         };
-        let result = self.list_pages(kind, &mut record, &mut listed, out, progress).await;
+        let result = tokio::select! {
+            biased;
+            () = stop.cancelled() => Err(TIME_IS_UP.into()),
+            result = self.list_pages(kind, &mut record, &mut listed, out, progress) => result,
+        };
         listed.problem = result.err();
         if listed.problem.is_none() || record.count > 0 {
             listed.record = Some(record);
@@ -112,11 +123,15 @@ impl Kubernetes {
             }
             let batch = self.select(kind, page, &mut seen, listed);
             let (items, bytes) = (batch.members.len() as u64, batch.members.iter().map(Member::size).sum());
-            record.count += items;
-            listed.bytes += bytes;
             progress.advance(&self.name, items, bytes);
             let hand_on = async {
-                if items > 0 { out.send(batch).await.map_err(|_| "the archive is gone".to_string()) } else { Ok(()) }
+                if items > 0 {
+                    out.send(batch).await.map_err(|_| "the archive is gone".to_string())?;
+                }
+                // Not before: a list that is stopped counts what the archive has.
+                record.count += items;
+                listed.bytes += bytes;
+                Ok::<_, String>(())
             };
             let (next, handed) = tokio::join!(pages.next(), hand_on);
             handed?;
@@ -160,6 +175,52 @@ impl Kubernetes {
             }
         }
         Batch { members }
+    }
+
+    /// What the schedule names and the server does not know: most often a slip of the pen, which would make a backup that
+    /// lacks what was asked for, and looks whole.
+    async fn unknown_names(&self, found: &Discovered) -> Vec<Omission> {
+        let all = found.types.iter().chain(found.doubles.iter().map(|(kind, _)| kind));
+        let served: HashSet<_> = all.filter(|kind| kind.can("list")).map(ResourceType::name).collect();
+        let unread = |name: &str| {
+            let group = name.split_once('.').map_or("", |(_, group)| group);
+            found.problems.iter().any(|(what, _)| what.rsplit_once('/').map_or("", |(group, _)| group) == group)
+        };
+        let types = self.scope.resources.include.exact().filter(|name| !served.contains(*name) && !unread(name));
+        let omission = |what: String, why: &str| Omission { what, why: why.into(), count: None };
+        let mut unknown: Vec<_> = types
+            .map(|name| {
+                omission(
+                    name.into(),
+                    "the server has no such type that can be listed; see resources.include of the schedule",
+                )
+            })
+            .collect();
+        for name in self.scope.namespaces.include.exact() {
+            match self.is_no_namespace(name).await {
+                Ok(true) => {
+                    let why = "there is none; see namespaces.include of the schedule";
+                    unknown.push(omission(format!("namespace {name}"), why));
+                }
+                Ok(false) => {}
+                // The lists will say what is wrong with the server; here nothing can be told, and nothing is claimed.
+                Err(_) => break,
+            }
+        }
+        unknown
+    }
+
+    /// Asked as a list, which is what the account may do.
+    async fn is_no_namespace(&self, name: &str) -> Result<bool, ApiError> {
+        #[derive(serde::Deserialize)]
+        struct Namespaces {
+            items: Vec<serde::de::IgnoredAny>,
+        }
+        let selector: String =
+            url::form_urlencoded::byte_serialize(format!("metadata.name={name}").as_bytes()).collect();
+        let path = format!("/api/v1/namespaces?limit=1&fieldSelector={selector}");
+        let body = Retry::brief().run(|| self.cluster.get(&path, None, self.scope.request_timeout)).await?;
+        Ok(serde_json::from_slice::<Namespaces>(&body).is_ok_and(|list| list.items.is_empty()))
     }
 
     /// The types that are listed; what is left out, or not known, is noted.
@@ -224,18 +285,23 @@ impl Source for Kubernetes {
         "kubernetes"
     }
 
-    async fn read(&self, out: mpsc::Sender<Batch>, progress: &dyn Progress) -> Result<Inventory> {
+    async fn read(
+        &self,
+        out: mpsc::Sender<Batch>,
+        progress: &dyn Progress,
+        stop: &CancellationToken,
+    ) -> Result<Inventory> {
         let found = self.cluster.discover(self.scope.request_timeout).await.map_err(|e| {
             Error::failed(format!("learn which types {} serves", self.cluster.server()))
                 .because(e)
                 .hint("check that the API server is up and that the account may read discovery")
         })?;
-        let mut inventory = Inventory::default();
+        let mut inventory = Inventory { problems: self.unknown_names(&found).await, ..Inventory::default() };
         let wanted = self.choose(found, &mut inventory);
         progress.begin(&self.name, None);
         let out = &out;
         let lists = wanted.into_iter().map(|kind| async move {
-            let listed = self.list_type(&kind, out, progress).await;
+            let listed = self.list_type(&kind, out, progress, stop).await;
             (kind, listed)
         });
         let mut lists = futures::stream::iter(lists).buffer_unordered(self.scope.parallelism as usize);

@@ -26,6 +26,11 @@ impl BackupId {
 }
 
 impl BackupId {
+    /// Name of the schedule that asked for it.
+    pub fn schedule(&self) -> &str {
+        &self.schedule
+    }
+
     /// Whether the id is that of a run that began then.
     pub fn began_at(&self, start: Timestamp) -> bool {
         self.stamp == start.strftime("%Y%m%dT%H%M%SZ").to_string()
@@ -95,6 +100,11 @@ impl BackupFolder {
         format!("{source}/{number:04}.tar.zst.age")
     }
 
+    /// Key of a segment's index, relative to the folder.
+    pub fn index(source: &str, number: u32) -> String {
+        format!("{source}/{number:04}.index.json.zst.age")
+    }
+
     /// Key of something in the folder, relative to the vault.
     pub fn of(&self, relative: &str) -> String {
         format!("{}/{}/{relative}", self.cluster, self.id)
@@ -105,8 +115,6 @@ impl BackupFolder {
 pub const MANIFEST: &str = "manifest.json";
 /// Relative key of the manifest's signature.
 pub const SIGNATURE: &str = "manifest.json.sig";
-/// Relative key of the index.
-pub const INDEX: &str = "index.json.zst.age";
 
 #[cfg(test)]
 mod tests {

@@ -60,7 +60,8 @@ pub struct Manifest {
     pub recipients: Vec<String>,
     /// Fingerprint of the signing key, `SHA256:…` as ssh-keygen prints it.
     pub signer: String,
-    /// Sources of the schedule that were not asked for in this run. Not empty makes the backup partial.
+    /// Sources of the schedule that were not asked for in this run, or not come to in time. Not empty makes the backup
+    /// partial.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out_sources: Vec<String>,
     /// The previous manifest of this cluster that the run saw.
@@ -74,8 +75,6 @@ pub struct Manifest {
     pub server_version: Option<String>,
     /// The schedule, plans and runbooks in force, as a source of their own; then the sources of the schedule.
     pub sources: Vec<SourceRecord>,
-    /// The encrypted index.
-    pub index: IndexRecord,
 }
 
 /// The window of a scheduled run.
@@ -130,10 +129,24 @@ pub struct SourceRecord {
     pub segments: Vec<SegmentRecord>,
 }
 
-/// One stored segment.
+/// One segment, and what says where its members are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SegmentRecord {
+    /// The object.
+    pub object: StoredObject,
+    /// Size of the tar inside.
+    pub tar_bytes: u64,
+    /// Bytes of its members' content.
+    pub content_bytes: u64,
+    /// Its index.
+    pub index: IndexRecord,
+}
+
+/// One sealed object in the vault.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoredObject {
     /// Key, relative to the backup's folder.
     pub key: String,
     /// The object's version, where the bucket is versioned.
@@ -149,16 +162,14 @@ pub struct SegmentRecord {
     /// SHA-256 of the Zstandard stream inside.
     #[serde(with = "hex")]
     pub plaintext_sha256: [u8; 32],
-    /// Size of the tar inside that.
-    pub tar_bytes: u64,
 }
 
-/// The stored index.
+/// The index of a segment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct IndexRecord {
     /// The object.
-    pub object: SegmentRecord,
+    pub object: StoredObject,
     /// How many members it describes.
     pub members: u64,
     /// Where its directory begins in its Zstandard stream, in bytes.
@@ -170,6 +181,13 @@ pub struct IndexRecord {
     /// SHA-256 of the encoded directory, so that it can be read by itself and still be trusted.
     #[serde(with = "hex")]
     pub directory_sha256: [u8; 32],
+}
+
+impl SegmentRecord {
+    /// Bytes in the vault, its index included.
+    pub fn stored_bytes(&self) -> u64 {
+        self.object.bytes + self.index.object.bytes
+    }
 }
 
 impl Manifest {
@@ -199,9 +217,10 @@ impl Manifest {
         serde_json::from_slice(bytes).map_err(unreadable)
     }
 
-    /// Everything that the manifest says is stored: the sources' segments, then the index.
-    pub fn objects(&self) -> impl Iterator<Item = &SegmentRecord> {
-        self.sources.iter().flat_map(|s| &s.segments).chain([&self.index.object])
+    /// Everything that the manifest says is stored: each segment, followed by its index.
+    pub fn objects(&self) -> impl Iterator<Item = &StoredObject> {
+        let segments = self.sources.iter().flat_map(|s| &s.segments);
+        segments.flat_map(|segment| [&segment.object, &segment.index.object])
     }
 
     /// The source of that name.

@@ -2,13 +2,17 @@
 //!
 //! No object is ever overwritten and there are no locks: what has no manifest does not exist.
 
+pub mod attestation;
 pub mod layout;
 pub mod manifest;
+mod remove;
 pub mod signature;
 mod store;
 mod upload;
+mod versions;
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,8 +25,12 @@ use object_store::{GetOptions, GetRange, GetResult, ObjectStore, PutMode, PutOpt
 use sha2::{Digest, Sha256};
 
 use self::layout::BackupId;
+pub use self::remove::Removable;
+use self::store::Opened;
 pub use self::store::StoreSettings;
 pub use self::upload::Upload;
+pub use self::versions::Removed;
+use self::versions::Versions;
 use crate::config::VaultLocation;
 use crate::error::{Context, Error, Kind, Result};
 
@@ -44,8 +52,16 @@ pub struct Vault {
     store: Arc<dyn ObjectStore>,
     root: Path,
     shown: String,
+    /// The variables that credentials are taken from.
+    credentials: &'static str,
     /// Whether the store compares what arrives with the digest that is sent along.
     checks_arrival: bool,
+    /// In what pieces large objects are uploaded; bytes.
+    part: usize,
+    /// The folder of a vault that is one.
+    folder: Option<PathBuf>,
+    /// The versions of a bucket that can have them.
+    versions: Option<Arc<Versions>>,
 }
 
 /// What the store said about an object that it took.
@@ -73,6 +89,12 @@ pub enum Created {
     Taken,
 }
 
+/// Where to find a vault to read.
+const FOR_READING: &str = "name the folder or prefix that holds the vault's README.txt";
+
+/// Where a vault may be written.
+const FOR_WRITING: &str = "name an empty folder or prefix, or the one that holds the vault's README.txt";
+
 impl Vault {
     /// Opens a vault for reading; what is not a vault is refused.
     pub async fn open(location: &VaultLocation, settings: &StoreSettings) -> Result<Vault> {
@@ -84,8 +106,8 @@ impl Vault {
                 tracing::warn!(vault = %vault.shown, "README.txt is missing or is not a vault's; reading on");
                 Ok(vault)
             }
-            Some(false) => Err(vault.not_a_vault()),
-            None if !vault.is_empty().await? => Err(vault.not_a_vault()),
+            Some(false) => Err(vault.not_a_vault(FOR_READING)),
+            None if !vault.is_empty().await? => Err(vault.not_a_vault(FOR_READING)),
             None => Err(Error::failed(format!("no such vault: {}", vault.shown))
                 .hint("check the URL, the endpoint and that the first backup was taken")),
         }
@@ -96,7 +118,7 @@ impl Vault {
         let vault = Vault::connect(location, settings, true)?;
         match vault.marker().await? {
             Some(true) => Ok(vault),
-            Some(false) if !vault.holds_backups().await? => Err(vault.not_a_vault()),
+            Some(false) if !vault.holds_backups().await? => Err(vault.not_a_vault(FOR_WRITING)),
             // Tonight's backup does not wait for somebody to mend the README.
             Some(false) => {
                 tracing::warn!(vault = %vault.shown, "README.txt is not a vault's; writing on");
@@ -110,13 +132,29 @@ impl Vault {
             }
             // Another run may have made the vault at this moment.
             None if vault.marker().await? == Some(true) => Ok(vault),
-            None => Err(vault.not_a_vault()),
+            None => Err(vault.not_a_vault(FOR_WRITING)),
         }
     }
 
     fn connect(location: &VaultLocation, settings: &StoreSettings, create: bool) -> Result<Vault> {
-        let (store, root) = store::connect(location, settings, create)?;
-        Ok(Vault { store, root, shown: location.to_string(), checks_arrival: location.url.scheme() == "s3" })
+        let Opened { store, root, versions } = store::connect(location, settings, create)?;
+        let scheme = location.url.scheme();
+        let credentials = match scheme {
+            "gs" => "GOOGLE_APPLICATION_CREDENTIALS, the path of a service account's key",
+            "az" => "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+            _ => "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        };
+        let folder = location.folder();
+        Ok(Vault {
+            store,
+            root,
+            shown: location.to_string(),
+            credentials,
+            checks_arrival: scheme == "s3",
+            part: upload::part_bytes(folder.is_some()),
+            folder,
+            versions: versions.map(Arc::new),
+        })
     }
 
     /// The URL, for people.
@@ -124,9 +162,8 @@ impl Vault {
         &self.shown
     }
 
-    fn not_a_vault(&self) -> Error {
-        Error::usage(format!("{} is not a ckbackup vault: other things are stored there", self.shown))
-            .hint("name an empty folder or prefix, or the folder that holds the vault's README.txt")
+    fn not_a_vault(&self, hint: &str) -> Error {
+        Error::usage(format!("{} is not a ckbackup vault: other things are stored there", self.shown)).hint(hint)
     }
 
     async fn marker(&self) -> Result<Option<bool>> {
@@ -178,12 +215,15 @@ impl Vault {
     /// Every object below a key, whether a manifest names it or not.
     pub async fn list(&self, under: &str) -> Result<Vec<Listed>> {
         let prefix = self.path(under)?;
-        let cut = self.root.as_ref().len() + usize::from(!self.root.as_ref().is_empty());
-        let listed = self
-            .store
-            .list(Some(&prefix))
-            .map_ok(|o| Listed { key: o.location.as_ref()[cut..].to_string(), bytes: o.size });
+        let listed = self.store.list(Some(&prefix));
+        let listed = listed.map_ok(|o| Listed { key: self.relative(o.location.as_ref()), bytes: o.size });
         listed.try_collect().await.map_err(|e| self.explain("list", under, e))
+    }
+
+    /// The key in the vault of an object in the bucket or folder.
+    fn relative(&self, whole: &str) -> String {
+        let cut = self.root.as_ref().len() + usize::from(!self.root.as_ref().is_empty());
+        whole.get(cut..).unwrap_or_default().to_string()
     }
 
     /// Writes an object if there is none of that key.
@@ -333,10 +373,13 @@ impl Vault {
                     .hint("check the bucket's name and the endpoint; ckbackup does not make buckets");
             }
             object_store::Error::NotFound { .. } => Error::failed(format!("{place} is not there")),
-            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
-                Error::failed(format!("no permission to {doing} {place}"))
-                    .hint("check the credentials in the environment and what they allow on this vault")
-            }
+            _ if is_forbidden(&e) => Error::failed(format!("no permission to {doing} {place}"))
+                .hint("check the credentials in the environment and what they allow on this vault"),
+            _ if METADATA_SERVICES.iter().any(|path| says(&e, path)) => Error::failed(format!(
+                "no credentials for {}: none in the environment, and none by this machine's role",
+                self.shown
+            ))
+            .hint(format!("set {}, or mend the machine's role, and run it again", self.credentials)),
             _ if e.to_string().contains("No space left") => Error::failed(format!("{doing} {place}: the disk is full"))
                 .hint("make room and run it again; nothing was committed"),
             _ => Error::failed(format!("{doing} {place}"))
@@ -346,14 +389,23 @@ impl Vault {
     }
 }
 
+/// What virtual machines ask their provider for credentials: the last resort, when none are given.
+const METADATA_SERVICES: [&str; 4] =
+    ["/latest/api/token", "/latest/meta-data/iam", "/metadata/identity/oauth2", "/computeMetadata/"];
+
 /// The error in one line: of a server's XML only code and message.
 fn what_the_store_said(e: &object_store::Error) -> String {
     let text = e.to_string();
     let Some((begin, body)) = text.find("<?xml").or(text.find("<Error")).map(|at| text.split_at(at)) else {
         return text;
     };
+    format!("{begin}{}", code_and_message(body))
+}
+
+/// What counts in a server's error in XML.
+fn code_and_message(body: &str) -> String {
     let tag = |name: &str| body.split_once(&format!("<{name}>"))?.1.split('<').next();
-    format!("{begin}{}: {}", tag("Code").unwrap_or("no code"), tag("Message").unwrap_or("no message"))
+    format!("{}: {}", tag("Code").unwrap_or("no code"), tag("Message").unwrap_or("no message"))
 }
 
 /// A version that the store does not know: 404, or 400 where it does not look like one of its own.
@@ -369,6 +421,13 @@ fn begins_behind_the_end(e: &object_store::Error) -> bool {
 /// Whether the server may have done what it was asked for, and nobody knows.
 fn is_unanswered(e: &object_store::Error) -> bool {
     causes(e).filter_map(|cause| cause.downcast_ref::<HttpError>()).any(|e| e.kind() != HttpErrorKind::Connect)
+}
+
+/// Lists that are refused come as errors of no kind.
+fn is_forbidden(e: &object_store::Error) -> bool {
+    matches!(e, object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. })
+        || says(e, "403 Forbidden")
+        || says(e, "AccessDenied")
 }
 
 fn is_missing_bucket(e: &object_store::Error) -> bool {

@@ -1,4 +1,4 @@
-//! Signatures over manifests: SSHSIG, as `ssh-keygen -Y sign` makes them, and the signers that are trusted.
+//! Signatures over manifests and attestations: SSHSIG, as `ssh-keygen -Y sign` makes them, and the signers that are trusted.
 
 use std::path::Path;
 
@@ -7,10 +7,35 @@ use ssh_key::{HashAlg, LineEnding, PrivateKey, PublicKey, SshSig};
 
 use crate::error::{Context, Error, Kind, Result};
 
-/// The SSHSIG namespace of everything that is signed here.
-pub const NAMESPACE: &str = "ckbackup";
+/// What a signature vouches for. Each has an SSHSIG namespace of its own, so that whoever may attest cannot make backups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A manifest.
+    Backup,
+    /// An attestation.
+    Attestation,
+}
 
-/// The key that signs manifests.
+impl Purpose {
+    const ALL: [Purpose; 2] = [Purpose::Backup, Purpose::Attestation];
+
+    /// The SSHSIG namespace.
+    pub fn namespace(self) -> &'static str {
+        match self {
+            Purpose::Backup => "ckbackup",
+            Purpose::Attestation => "ckbackup-attestation",
+        }
+    }
+
+    fn what(self) -> &'static str {
+        match self {
+            Purpose::Backup => "the manifest",
+            Purpose::Attestation => "the attestation",
+        }
+    }
+}
+
+/// The key that signs manifests, or attestations.
 pub struct Signer(PrivateKey);
 
 impl Signer {
@@ -41,13 +66,15 @@ impl Signer {
     /// A list of trusted signers that has only this one.
     pub fn signers(&self) -> Signers {
         let key = self.0.public_key().clone();
-        let entry = Entry { principals: "*".into(), key, valid_after: None, valid_before: None };
+        let purposes = Purpose::ALL.to_vec();
+        let entry = Entry { principals: "*".into(), key, purposes, valid_after: None, valid_before: None };
         Signers { entries: vec![entry], shown: "this run's own key".into() }
     }
 
     /// An armoured signature.
-    pub fn sign(&self, message: &[u8]) -> Result<String> {
-        let signed = self.0.sign(NAMESPACE, HashAlg::Sha512, message).context(|| "sign the manifest".into())?;
+    pub fn sign(&self, purpose: Purpose, message: &[u8]) -> Result<String> {
+        let signed = self.0.sign(purpose.namespace(), HashAlg::Sha512, message);
+        let signed = signed.context(|| format!("sign {}", purpose.what()))?;
         signed.to_pem(LineEnding::LF).context(|| "write the signature".into())
     }
 }
@@ -63,6 +90,8 @@ pub struct Signers {
 struct Entry {
     principals: String,
     key: PublicKey,
+    /// What it is trusted for.
+    purposes: Vec<Purpose>,
     valid_after: Option<Timestamp>,
     valid_before: Option<Timestamp>,
 }
@@ -103,39 +132,45 @@ impl Signers {
                 continue;
             }
             let entry = parse_line(line).map_err(|e| e.within(format!("{shown}:{}", number + 1)))?;
-            entries.extend(entry);
+            entries.extend((!entry.purposes.is_empty()).then_some(entry));
         }
         if entries.is_empty() {
-            return Err(Error::usage(format!("{shown} names no signer for the namespace {NAMESPACE}")));
+            let namespace = Purpose::Backup.namespace();
+            return Err(Error::usage(format!("{shown} names no signer for the namespace {namespace}")));
         }
         Ok(Signers { entries, shown: shown.into() })
     }
 
     /// Checks an armoured signature over `message`, made at about `when`.
-    pub fn verify(&self, message: &[u8], signature: &[u8], when: Timestamp) -> Result<SignedBy> {
+    pub fn verify(&self, purpose: Purpose, message: &[u8], signature: &[u8], when: Timestamp) -> Result<SignedBy> {
         let signature =
             SshSig::from_pem(signature).map_err(|e| Error::integrity("the signature cannot be read").because(e))?;
         // A key may have several lines, each with its own time.
-        let known: Vec<_> = self.entries.iter().filter(|e| e.key.key_data() == signature.public_key()).collect();
+        let is_known = |e: &&Entry| e.key.key_data() == signature.public_key() && e.purposes.contains(&purpose);
+        let known: Vec<_> = self.entries.iter().filter(is_known).collect();
         let fingerprint = PublicKey::from(signature.public_key().clone()).fingerprint(HashAlg::Sha256).to_string();
         if known.is_empty() {
-            return Err(Error::integrity(format!("signed by {fingerprint}, which {} does not trust", self.shown))
-                .hint(
+            let untrusted = Error::integrity(format!("signed by {fingerprint}, which {} does not trust", self.shown));
+            return Err(match purpose {
+                Purpose::Backup => untrusted.hint(
                     "if that key is yours, add its public half to the trusted signers; if not, the backup is not yours",
-                ));
+                ),
+                Purpose::Attestation => untrusted,
+            });
         }
         let Some(entry) = known.into_iter().find(|entry| entry.is_valid_at(when)) else {
             return Err(Error::integrity(format!("signed by {fingerprint} outside the time in which it is trusted")));
         };
-        entry.key.verify(NAMESPACE, message, &signature).map_err(|e| {
-            Error::integrity("the signature does not fit the manifest: one of them was changed").because(e)
+        entry.key.verify(purpose.namespace(), message, &signature).map_err(|e| {
+            let what = purpose.what();
+            Error::integrity(format!("the signature does not fit {what}: one of them was changed")).because(e)
         })?;
         Ok(SignedBy { principal: entry.principals.clone(), fingerprint })
     }
 }
 
-/// One line: `principals [options] type key [comment]`. None where its options rule the namespace out.
-fn parse_line(line: &str) -> Result<Option<Entry>> {
+/// One line: `principals [options] type key [comment]`. Its options may leave no purpose over that is of this program.
+fn parse_line(line: &str) -> Result<Entry> {
     let fields = split_fields(line);
     let at = fields.iter().position(|f| is_key_type(f)).ok_or_else(|| Error::usage("no public key on this line"))?;
     let (Some(principals), Some(data)) = (fields.first(), fields.get(at + 1)) else {
@@ -146,14 +181,17 @@ fn parse_line(line: &str) -> Result<Option<Entry>> {
     }
     let key = PublicKey::from_openssh(&format!("{} {data}", fields[at]))
         .map_err(|e| Error::usage("the public key cannot be read").because(e))?;
-    let mut entry = Entry { principals: principals.clone(), key, valid_after: None, valid_before: None };
+    let purposes = Purpose::ALL.to_vec();
+    let mut entry = Entry { principals: principals.clone(), key, purposes, valid_after: None, valid_before: None };
     let options = if at == 2 { fields[1].as_str() } else { "" };
     for option in split_options(options) {
         let (name, value) = option.split_once('=').unwrap_or((&option, ""));
         let value = value.trim_matches('"');
         match name.to_ascii_lowercase().as_str() {
-            "namespaces" if !value.split(',').any(|n| n == NAMESPACE || n == "*") => return Ok(None),
-            "namespaces" => {}
+            "namespaces" => {
+                let allows = |purpose: &Purpose| value.split(',').any(|n| n == purpose.namespace() || n == "*");
+                entry.purposes.retain(allows);
+            }
             "valid-after" => entry.valid_after = Some(parse_time(value)?),
             "valid-before" => entry.valid_before = Some(parse_time(value)?),
             "cert-authority" => {
@@ -164,7 +202,7 @@ fn parse_line(line: &str) -> Result<Option<Entry>> {
             other => return Err(Error::usage(format!("unknown option {other:?}"))),
         }
     }
-    Ok(Some(entry))
+    Ok(entry)
 }
 
 fn is_key_type(field: &str) -> bool {
@@ -229,14 +267,19 @@ mod tests {
     fn a_signature_holds_for_its_message_and_signer_only() {
         let (mine, other) = (signer(), signer());
         let signers = Signers::parse(&line(&mine, ""), "signers").unwrap();
-        let signature = mine.sign(b"manifest").unwrap();
+        let signature = mine.sign(Purpose::Backup, b"manifest").unwrap();
         let now = Timestamp::now();
-        assert_eq!(signers.verify(b"manifest", signature.as_bytes(), now).unwrap().principal, "backup@test");
-        let changed = signers.verify(b"manifesT", signature.as_bytes(), now).unwrap_err();
+        assert_eq!(
+            signers.verify(Purpose::Backup, b"manifest", signature.as_bytes(), now).unwrap().principal,
+            "backup@test"
+        );
+        let changed = signers.verify(Purpose::Backup, b"manifesT", signature.as_bytes(), now).unwrap_err();
         assert_eq!(changed.kind(), Kind::Integrity);
-        let foreign = signers.verify(b"manifest", other.sign(b"manifest").unwrap().as_bytes(), now).unwrap_err();
+        let foreign = signers
+            .verify(Purpose::Backup, b"manifest", other.sign(Purpose::Backup, b"manifest").unwrap().as_bytes(), now)
+            .unwrap_err();
         assert!(foreign.to_string().contains("does not trust"), "{foreign}");
-        assert!(signers.verify(b"manifest", b"nonsense", now).is_err());
+        assert!(signers.verify(Purpose::Backup, b"manifest", b"nonsense", now).is_err());
     }
 
     #[test]
@@ -245,8 +288,8 @@ mod tests {
         assert!(Signers::parse(&line(&mine, "namespaces=\"git\""), "s").is_err());
         let text = line(&mine, "namespaces=\"git,ckbackup\",valid-before=\"20200101\"");
         let expired = Signers::parse(&text, "s").unwrap();
-        let signature = mine.sign(b"m").unwrap();
-        assert!(expired.verify(b"m", signature.as_bytes(), Timestamp::now()).is_err());
+        let signature = mine.sign(Purpose::Backup, b"m").unwrap();
+        assert!(expired.verify(Purpose::Backup, b"m", signature.as_bytes(), Timestamp::now()).is_err());
         let wrong = Signers::parse(&line(&mine, "valid-before=\"soon\""), "file").unwrap_err();
         assert!(wrong.one_line().starts_with("file:1: "), "{}", wrong.one_line());
     }

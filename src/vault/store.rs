@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, Checksum};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
+use super::versions::Versions;
 use crate::config::VaultLocation;
 use crate::error::{Context, Error, Result};
 
@@ -20,26 +21,36 @@ pub struct StoreSettings {
     pub environment: Vec<(String, String)>,
 }
 
-/// A part of 8 MiB has to pass in this time, over a slow line too.
+/// A part of 5 MiB has to pass in this time, over a slow line too.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// The store, and the path of the vault in it.
-pub(super) fn connect(
-    location: &VaultLocation,
-    settings: &StoreSettings,
-    create: bool,
-) -> Result<(Arc<dyn ObjectStore>, Path)> {
+/// A storage, and the vault's place in it.
+pub(super) struct Opened {
+    pub store: Arc<dyn ObjectStore>,
+    /// The path of the vault.
+    pub root: Path,
+    /// Where there can be versions.
+    pub versions: Option<Versions>,
+}
+
+/// Prepares the storage that a location names; nothing is sent yet.
+pub(super) fn connect(location: &VaultLocation, settings: &StoreSettings, create: bool) -> Result<Opened> {
     let place = || format!("open vault {location}");
     if let Some(folder) = location.folder() {
-        return Ok((Arc::new(open_folder(location, &folder, create)?), Path::default()));
+        let store = Arc::new(open_folder(location, &folder, create)?);
+        return Ok(Opened { store, root: Path::default(), versions: None });
     }
     let root = Path::from_url_path(location.url.path()).context(place)?;
     let store: Arc<dyn ObjectStore> = match location.url.scheme() {
-        "s3" => Arc::new(open_s3(location, settings).context(place)?),
+        "s3" => {
+            let s3 = open_s3(location, settings).context(place)?;
+            let versions = Some(Versions::new(s3.clone(), &location.to_string())?);
+            return Ok(Opened { store: Arc::new(s3), root, versions });
+        }
         "gs" => Arc::new(open_gs(location, settings).context(place)?),
         _ => Arc::new(open_az(location, settings).context(place)?),
     };
-    Ok((store, root))
+    Ok(Opened { store, root, versions: None })
 }
 
 fn open_folder(location: &VaultLocation, folder: &std::path::Path, create: bool) -> Result<LocalFileSystem> {
@@ -78,7 +89,7 @@ fn retry() -> RetryConfig {
     }
 }
 
-fn open_s3(location: &VaultLocation, settings: &StoreSettings) -> object_store::Result<impl ObjectStore> {
+fn open_s3(location: &VaultLocation, settings: &StoreSettings) -> object_store::Result<AmazonS3> {
     let mut builder = AmazonS3Builder::new()
         .with_url(location.url.as_str())
         .with_client_options(client_options(location))

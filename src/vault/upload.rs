@@ -8,11 +8,14 @@ use object_store::{MultipartUpload, ObjectStoreExt, PutPayload, PutPayloadMut, U
 use super::{Created, Stored, Vault};
 use crate::error::{Error, Result};
 
-/// Size of a part: 8 MiB, so that 4 GiB fit into 512 of the 10,000 parts that S3 allows.
-const PART: usize = 8 << 20;
+/// Size of a part in bytes, as small as may be, since parts are held in memory. In a bucket it is the least that S3
+/// allows; 4 GiB are 820 of the 10,000 parts that it allows. A folder takes any.
+pub(super) fn part_bytes(folder: bool) -> usize {
+    if folder { 1 << 20 } else { 5 << 20 }
+}
 
-/// How many parts travel at the same time.
-const IN_FLIGHT: usize = 3;
+/// How many parts travel at the same time, while the next is being filled. Each is memory.
+const IN_FLIGHT: usize = 2;
 
 /// An upload that is under way. Dropping it leaves nothing visible; [`Upload::abort`] also frees what was sent.
 pub struct Upload {
@@ -50,9 +53,9 @@ impl Upload {
         self.sent += bytes.len() as u64;
         let mut rest = bytes;
         while !rest.is_empty() {
-            let room = PART - self.pending.content_length();
+            let room = self.vault.part - self.pending.content_length();
             self.pending.push(rest.split_to(room.min(rest.len())));
-            if self.pending.content_length() == PART {
+            if self.pending.content_length() == self.vault.part {
                 let part = std::mem::take(&mut self.pending).freeze();
                 self.send(part).await?;
             }
@@ -67,12 +70,12 @@ impl Upload {
             self.state = State::Parts { upload, in_flight: FuturesUnordered::new() };
         }
         if let State::Parts { upload, in_flight } = &mut self.state {
-            in_flight.push(upload.put_part(part));
-            while in_flight.len() > IN_FLIGHT {
+            while in_flight.len() >= IN_FLIGHT {
                 if let Some(Err(e)) = in_flight.next().await {
                     return Err(self.vault.explain("write", &self.key, e));
                 }
             }
+            in_flight.push(upload.put_part(part));
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ const LEVELS: &[&[&str]] = &[
     &["cli"],
     &["scheduler"],
     &["drill"],
-    &["backup", "restore"],
+    &["backup", "restore", "rotation"],
     &["reader"],
     &["sources"],
     &["archive", "vault", "cluster"],

@@ -86,8 +86,8 @@ impl Rig {
             let members: &mut BTreeMap<String, Vec<u8>> =
                 sources.entry(source["name"].as_str().unwrap().to_string()).or_default();
             for segment in source["segments"].as_array().unwrap() {
-                let stored = std::fs::read(folder.join(segment["key"].as_str().unwrap())).unwrap();
-                assert_eq!(hex::encode(Sha256::digest(&stored)), segment["sha256"].as_str().unwrap());
+                let stored = std::fs::read(folder.join(segment["object"]["key"].as_str().unwrap())).unwrap();
+                assert_eq!(hex::encode(Sha256::digest(&stored)), segment["object"]["sha256"].as_str().unwrap());
                 for (path, content) in self.unpack(&stored) {
                     assert!(members.insert(path.clone(), content).is_none(), "twice in the backup: {path}");
                 }

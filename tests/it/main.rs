@@ -4,14 +4,18 @@
 #![allow(clippy::unwrap_used)]
 
 mod age_interop;
+mod age_plugin;
 mod architecture;
 mod backup_cluster;
 mod backup_interrupt;
+mod backup_lease;
 mod backup_memory;
 mod backup_refused;
 mod backup_rig;
 mod backup_run;
+mod backup_window;
 mod harness;
+mod proof;
 mod restore_choice;
 mod restore_diff;
 mod restore_fixture;
@@ -21,7 +25,11 @@ mod restore_objects;
 mod restore_outcomes;
 mod restore_whole_way;
 mod restore_writes;
+mod rotation;
+mod rotation_history;
 mod rules;
+mod schedule_next;
+mod scheduler;
 mod shipped;
 mod source_access;
 mod source_lost;

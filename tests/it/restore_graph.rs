@@ -196,13 +196,8 @@ async fn a_manual_step_without_anybody_to_ask_is_refused_before_anything_is_writ
     assert_eq!(items(&summary(&taken)), [4, 0, 0, 0, 0]);
 }
 
-/// `script` gives the command a terminal, and types what it reads.
-#[tokio::test]
-async fn a_person_at_a_terminal_confirms_a_manual_step_or_refuses_it() {
-    let rig = Rig::new().await;
-    rig.scratch.file("restore-plans/dns.md", "# How to do it\n");
-    let namespace = backed_up(&rig).await;
-    let plan = rig.plan(MANUAL);
+/// A restore by somebody who types these answers: `script` gives the command a terminal, and types what it reads.
+async fn at_a_terminal(rig: &Rig, plan: &std::path::Path, answers: &str) -> crate::harness::Finished {
     let line = format!(
         "exec {} restore -q -f {} --vault vault --identity keys/identity.txt --signers keys/allowed_signers \
          --kubeconfig {}",
@@ -210,13 +205,42 @@ async fn a_person_at_a_terminal_confirms_a_manual_step_or_refuses_it() {
         plan.display(),
         shared().kubeconfig.display()
     );
+    let script = crate::harness::Ckbackup::program("script", &rig.scratch);
+    script.args(["-qec", &line, "/dev/null"]).stdin(answers).run().await
+}
+
+#[tokio::test]
+async fn a_person_at_a_terminal_confirms_a_manual_step_or_refuses_it() {
+    let rig = Rig::new().await;
+    rig.scratch.file("restore-plans/dns.md", "# How to do it\n");
+    let namespace = backed_up(&rig).await;
+    let plan = rig.plan(MANUAL);
     let secret = format!("/api/v1/namespaces/{namespace}/secrets/s");
     for (answer, code, there) in [("what?\nno\n", 3, false), ("yes\n", 0, true)] {
-        let script = crate::harness::Ckbackup::program("script", &rig.scratch);
-        let typed = script.args(["-qec", &line, "/dev/null"]).stdin(answer).run().await.expect(code);
+        let typed = at_a_terminal(&rig, &plan, answer).await.expect(code);
         assert!(typed.stdout.contains("done? [yes/no]"), "{typed}");
         assert_eq!(shared().api().find(&secret).await.is_some(), there, "{typed}");
         assert_eq!(typed.stdout.contains("not confirmed: Point DNS at it"), !there, "{typed}");
+    }
+}
+
+/// An answer belongs to the step that was shown last.
+#[tokio::test]
+async fn manual_steps_that_come_together_are_asked_for_one_by_one() {
+    let rig = Rig::new().await;
+    backed_up(&rig).await;
+    let plan = rig.plan(
+        "[{name: dns, manual: {title: Point DNS at it}}, {name: users, manual: {title: Tell the users}}, \
+          {name: phone, manual: {title: Call the provider}}]",
+    );
+    let typed = at_a_terminal(&rig, &plan, "no\nyes\nno\n").await.expect(3);
+    let shown: Vec<_> = typed.stdout.split("manual step ").skip(1).collect();
+    assert_eq!(shown.len(), 3, "{typed}");
+    assert!(shown.iter().all(|step| step.matches("done? [yes/no]").count() == 1), "{typed}");
+    let refused = |title: &str| typed.stdout.contains(&format!("not confirmed: {title}"));
+    for (step, confirmed) in shown.iter().zip([false, true, false]) {
+        let title = step.lines().next().unwrap().split_once(": ").unwrap().1.trim();
+        assert_eq!(refused(title), !confirmed, "{title}: {typed}");
     }
 }
 

@@ -59,8 +59,8 @@ fn commands_are_found_in_blocks_and_in_lines() {
 #[tokio::test]
 async fn every_command_of_the_documents_is_understood() {
     let scratch = Scratch::new();
-    let documents =
-        [vec![root().join("README.md")], files("runbooks", "md"), files("docs", "md"), files("deploy", "md")];
+    let documents = ["runbooks", "docs", "docs/sources", "deploy"].map(|folder| files(folder, "md"));
+    let documents = [vec![root().join("README.md")], documents.concat()];
     let mut count = 0;
     for document in documents.concat() {
         for command in commands(&std::fs::read_to_string(&document).unwrap()) {
@@ -97,4 +97,23 @@ async fn the_api_server_refuses_new_objects_with_a_version_and_gives_others_a_ne
     object["metadata"] = json!({"name": "a", "resourceVersion": "", "uid": uid});
     let created = api.create(&maps, &object).await;
     assert_ne!(created["metadata"]["uid"], uid);
+}
+
+#[tokio::test]
+async fn completions_and_manual_pages_name_every_verb() {
+    let scratch = Scratch::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = Ckbackup::new(&scratch).args(["completion", shell]).run().await.expect_success().stdout;
+        assert!(["restore", "verify", "dry-run"].iter().all(|word| script.contains(word)), "{shell}: {script}");
+    }
+    Ckbackup::new(&scratch).args(["completion", "cobol"]).run().await.expect(2);
+    Ckbackup::new(&scratch).args(["man", "--dir", "man1"]).run().await.expect_success();
+    for verb in
+        ["keygen", "validate", "backup", "list", "show", "verify", "extract", "diff", "restore", "schedule", "demo"]
+    {
+        let page = std::fs::read_to_string(scratch.path().join(format!("man1/ckbackup-{verb}.1"))).unwrap();
+        assert!(page.contains(".SH SYNOPSIS") && page.contains("Example"), "{verb}: {page}");
+    }
+    let whole = Ckbackup::new(&scratch).arg("man").run().await.expect_success();
+    assert!(whole.stdout.contains("Exit codes"), "{whole}");
 }

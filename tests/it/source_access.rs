@@ -131,6 +131,30 @@ async fn a_token_that_expires_in_the_middle_is_read_again() {
     assert!(proxy.count("GET", "/configmaps?") >= before + 2, "once with the old token, once with the new");
 }
 
+/// In a pod there is no kubeconfig: the kubelet mounts a token and the cluster's authority, and names the API server.
+#[tokio::test]
+async fn a_pods_own_account_is_used_where_there_is_no_kubeconfig() {
+    let (rig, namespace) = (Rig::new(), shared().namespace("pod").await);
+    let kept = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kept"}});
+    shared().api().create(&format!("/api/v1/namespaces/{namespace}/configmaps"), &kept).await;
+    rig.scratch.file("account/token", format!("{}\n", shared().token));
+    rig.scratch.file("account/ca.crt", shared().ca_pem.clone());
+    let (host, port) = shared().server.strip_prefix("https://").unwrap().rsplit_once(':').unwrap();
+    let schedule = rig.schedule(json!([{"name": "platform", "kubernetes": {
+        "namespaces": {"include": [namespace]}, "resources": {"include": ["configmaps"]}}}]));
+    let in_pod = || {
+        let backup =
+            rig.backup_by(&schedule).env("KUBECONFIG", "").env("HOME", rig.scratch.path().display().to_string());
+        backup.env("CKBACKUP_SERVICE_ACCOUNT_DIR", rig.scratch.path().join("account").display().to_string())
+    };
+    let run = in_pod().env("KUBERNETES_SERVICE_HOST", host).env("KUBERNETES_SERVICE_PORT", port).run().await;
+    assert_eq!(rig.open(&run.expect_success()).names("configmaps"), [format!("{namespace}/kept")]);
+
+    let outside = in_pod().run().await.expect(2);
+    assert!(outside.stderr.contains("this is not a pod with a service account"), "{outside}");
+    assert!(outside.stderr.contains("hint: set KUBECONFIG"), "{outside}");
+}
+
 fn kubeconfig_with_token_file(scratch: &Scratch, proxy: &FaultProxy, token_file: &Path) -> std::path::PathBuf {
     let plain = write_kubeconfig(scratch, "token-file", proxy.url(), proxy.ca_pem(), "");
     let mut config: Value = serde_json::from_slice(&std::fs::read(&plain).unwrap()).unwrap();

@@ -115,3 +115,30 @@ async fn every_built_in_exclusion_is_in_the_manifest_with_its_reason() {
         assert!(saved.names(name).is_empty());
     }
 }
+
+/// A slip of the pen must not make a backup that lacks what was asked for, and looks whole.
+#[tokio::test]
+async fn what_is_named_and_does_not_exist_makes_the_backup_partial() {
+    let rig = Rig::new();
+    let scope = json!({
+        "namespaces": {"include": ["shop-eu", "shpo-us", "none-*"]},
+        "resources": {"include": ["secrets", "deploymets.apps", "*.example.net"]},
+    });
+    let partial = rig.backup(&loaded().kubeconfig, scope).run().await.expect(3);
+    let problems = partial.json()["sources"][0]["problems"].clone();
+    let named: Vec<_> = problems.as_array().unwrap().iter().map(|p| p["what"].as_str().unwrap()).collect();
+    assert_eq!(
+        named,
+        ["deploymets.apps", "namespace shpo-us"],
+        "patterns with wildcards may match nothing: {problems}"
+    );
+    assert!(
+        partial.stderr.contains("the server has no such type that can be listed; see resources.include"),
+        "{partial}"
+    );
+    assert!(partial.stderr.contains("there is none; see namespaces.include"), "{partial}");
+    assert_eq!(rig.open(&partial).names("secrets"), ["shop-eu/password"]);
+
+    let only = rig.backup(&loaded().kubeconfig, json!({"resources": {"include": ["secret"]}})).run().await.expect(1);
+    assert!(only.stderr.contains("nothing could be read; the first problem was secret"), "{only}");
+}

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::harness::control_plane::shared;
-use crate::harness::{BucketKind, S3Server};
-use crate::vault_stage::{CLUSTER, Place, Stage, files};
+use crate::harness::{AzureServer, BucketKind, S3Server};
+use crate::vault_stage::{CLUSTER, Place, Stage, add_large_secrets, files};
 
 /// What a backup job may do: put, get and list. Nothing that deletes.
 const JOB: &[&str] =
@@ -64,12 +64,31 @@ async fn a_locked_bucket_keeps_the_contract_and_its_objects() {
 
     let manifest = keeps_the_contract(&stage, &place, &place, true).await;
 
-    let segment = &manifest["sources"][1]["segments"][0];
+    let segment = &manifest["sources"][1]["segments"][0]["object"];
     let id = manifest["id"].as_str().unwrap();
     let (key, version) = (segment["key"].as_str().unwrap(), segment["version"].as_str().unwrap());
     let path = format!("/vault/prod/{CLUSTER}/{id}/{key}?versionId={version}");
     let deleted = s3.send(s3.root(), Method::DELETE, &path, HeaderMap::new(), "").await;
     assert_eq!(deleted.status, 403, "the retention holds: {}", deleted.text());
+}
+
+#[tokio::test]
+async fn an_azure_container_keeps_the_contract() {
+    let stage = Stage::new().await;
+    let azure = AzureServer::start(&stage.scratch, "vault").await;
+    let place = azure.place("vault/prod");
+    keeps_the_contract(&stage, &place, &place, false).await;
+}
+
+#[tokio::test]
+async fn a_segment_of_several_parts_goes_into_an_azure_container() {
+    let stage = Stage::empty().await;
+    add_large_secrets(&stage.namespace, 7).await;
+    let azure = AzureServer::start(&stage.scratch, "vault").await;
+    let place = azure.place("vault");
+    let id = stage.back_up(&place).await;
+    let verified = stage.verify(&place, &id).await.expect_success().json();
+    assert_eq!(verified["backups"][0]["members"], json!(7 + 3), "{verified}");
 }
 
 /// Backup, list, show, verify, extract, diff. Returns the manifest of the first backup.
@@ -93,6 +112,7 @@ async fn keeps_the_contract(stage: &Stage, write: &Place, read: &Place, versione
     let manifest = shown["manifest"].clone();
     assert_eq!(manifest["id"], json!(first));
     let stored: Vec<_> = manifest["sources"].as_array().unwrap().iter().map(|s| &s["segments"][0]).collect();
+    let stored: Vec<_> = stored.into_iter().flat_map(|s| [&s["object"], &s["index"]["object"]]).collect();
     assert!(stored.iter().all(|s| s["version"].is_string() == versioned), "{stored:?}");
 
     for id in [&first, &second] {
@@ -100,7 +120,7 @@ async fn keeps_the_contract(stage: &Stage, write: &Place, read: &Place, versione
         let report = &verified["backups"][0];
         assert_eq!((&report["verified"], &report["strays"]), (&json!(true), &json!([])), "{verified}");
         let members = if *id == first { 36 } else { 35 } + 3;
-        assert_eq!((&report["objects"], &report["members"]), (&json!(3), &json!(members)));
+        assert_eq!((&report["objects"], &report["members"]), (&json!(4), &json!(members)));
     }
     let all = stage.ckbackup(read).args(["verify", "--all", "-o", "json"]).run().await.expect_success().json();
     assert_eq!(all["backups"].as_array().unwrap().len(), 2);

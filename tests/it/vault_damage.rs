@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::harness::control_plane::shared;
 use crate::harness::{BucketKind, Finished, S3Server};
-use crate::vault_stage::{CLUSTER, OBJECTS, Place, Stage, copy_folder};
+use crate::vault_stage::{CLUSTER, CONFIGURATION, OBJECTS, Place, SEGMENT, Stage, copy_folder};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Damage {
@@ -88,7 +88,7 @@ async fn two_backups(stage: &Stage) -> (Place, String, String) {
     let place = Place::folder(&stage.scratch.folder("vault"));
     let old = stage.back_up(&place).await;
     let new = stage.back_up_by("other", &place).await;
-    let segment = std::fs::metadata(place.file(&old, OBJECTS[0])).unwrap().len();
+    let segment = std::fs::metadata(place.file(&old, SEGMENT)).unwrap().len();
     assert!(segment > 2 * SEALED_CHUNK as u64, "the segment has several chunks: {segment}");
     (place, old, new)
 }
@@ -136,7 +136,7 @@ async fn check(
     expect("extract refuses", extracted.code() == Some(refused), &extracted);
     expect("extract writes nothing", !out.exists(), &extracted);
     // It reads what it would restore, but not the configuration.
-    if object != OBJECTS[4] {
+    if object != CONFIGURATION {
         let dry = stage.dry_run(&copy, old).await;
         expect("restore --dry-run refuses", dry.code() == Some(refused), &dry);
     }

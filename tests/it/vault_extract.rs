@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::vault_stage::{CLUSTER, Place, Stage, files};
+use crate::vault_stage::{CLUSTER, INDEX, OBJECTS, Place, Stage, files};
 
 /// A backup, and what the stock tools make of its segment.
 async fn backed_up() -> (Stage, Place, String, PathBuf) {
@@ -153,8 +153,9 @@ async fn list_and_show_say_what_is_there_in_stable_fields() {
     assert_eq!((&row["items"], &row["sources"], &row["problems"]), (&json!(36), &json!(["platform"]), &json!(0)));
     assert_eq!((&row["signature"]["status"], &row["previous"]), (&json!("good"), &Value::Null));
     assert_eq!(row["signature"]["principal"], json!("backup@cluster"));
-    let stored: u64 = ["configuration/0001.tar.zst.age", "platform/0001.tar.zst.age", "index.json.zst.age"]
+    let stored: u64 = OBJECTS
         .iter()
+        .filter(|object| object.ends_with(".age"))
         .map(|object| place.file(&id, object).metadata().unwrap().len())
         .sum();
     assert_eq!(row["storedBytes"], json!(stored));
@@ -178,5 +179,5 @@ async fn list_and_show_say_what_is_there_in_stable_fields() {
     let names = stage.ckbackup(&place).args(["list", "-o", "name"]).run().await.expect_success();
     assert_eq!(names.stdout, format!("{id}\n"));
     let wide = stage.ckbackup(&place).args(["show", &id, "-o", "wide"]).run().await.expect_success();
-    assert!(wide.stdout.contains("roles.rbac.authorization.k8s.io") && wide.stdout.contains("index.json.zst.age"));
+    assert!(wide.stdout.contains("roles.rbac.authorization.k8s.io") && wide.stdout.contains(INDEX));
 }

@@ -49,9 +49,15 @@ async fn a_store_that_asks_to_slow_down_gets_everything_in_the_end() {
 async fn a_write_whose_answer_is_lost_is_found_to_be_done() {
     let stage = Stage::new().await;
     let s3 = s3_with_bucket(&stage).await;
-    for lost in
-        ["/README.txt", "/configuration/0001", "/platform/0001", "/index.json", "/manifest.json.sig", "/manifest.json"]
-    {
+    for lost in [
+        "/README.txt",
+        "/configuration/0001.tar",
+        "/configuration/0001.index",
+        "/platform/0001.tar",
+        "/platform/0001.index",
+        "/manifest.json.sig",
+        "/manifest.json",
+    ] {
         for reaches_the_server in [true, false] {
             let count = AtomicUsize::new(0);
             let proxy = FaultProxy::plain(s3.endpoint(), move |seen| {
@@ -77,8 +83,8 @@ async fn a_write_that_fails_for_good_commits_nothing() {
     let stage = Stage::new().await;
     let s3 = s3_with_bucket(&stage).await;
     for (object, status, said) in [
-        ("/platform/0001", 403, "no permission to write"),
-        ("/index.json", 400, "write s3://vault/"),
+        ("/platform/0001.tar", 403, "no permission to write"),
+        ("/platform/0001.index", 400, "write s3://vault/"),
         ("/manifest.json.sig", 403, "no permission to write"),
         ("/manifest.json", 400, "write s3://vault/"),
     ] {
@@ -132,7 +138,7 @@ async fn a_segment_of_several_parts_survives_parts_that_fail() {
     let object = format!("secrets/{}/large-7", stage.namespace);
     let one = stage.ckbackup(&through).args(["extract", &id, "--object", &object]).run().await.expect_success();
     assert!(one.stdout.contains(&noise(700_007)));
-    let reads: Vec<_> = reading.seen().into_iter().filter(|seen| seen.path.contains("/platform/0001")).collect();
+    let reads: Vec<_> = reading.seen().into_iter().filter(|seen| seen.path.contains("/platform/0001.tar")).collect();
     assert!((1..=2).contains(&reads.len()) && reads.iter().all(|seen| seen.headers.contains_key("range")), "{reads:?}");
 
     // When the answer to the last request is lost, the object is whole or the backup is none.

@@ -5,13 +5,13 @@ use std::path::Path;
 use ckbackup::archive::age::{Identities, Recipients, open_all, seal_all};
 use ckbackup::archive::frame::{self, END_OF_TAR, Limits};
 use ckbackup::archive::index::{self, DirectoryPlace, Entry, IndexWriter};
-use ckbackup::vault::layout::{INDEX, MANIFEST, SIGNATURE};
-use ckbackup::vault::manifest::{IndexRecord, Manifest, SegmentRecord};
-use ckbackup::vault::signature::Signer;
+use ckbackup::vault::layout::{MANIFEST, SIGNATURE};
+use ckbackup::vault::manifest::{IndexRecord, Manifest, SegmentRecord, StoredObject};
+use ckbackup::vault::signature::{Purpose, Signer};
 use sha2::{Digest, Sha256};
 use tar::EntryType;
 
-use crate::vault_stage::{Place, Stage, files};
+use crate::vault_stage::{INDEX, Place, SEGMENT, Stage, files};
 
 /// A frame as the archive has it, and what the index says about it.
 struct Frame {
@@ -132,47 +132,48 @@ fn plant(stage: &Stage, place: &Place, id: &str, attack: &Attack) {
     let recipients = Recipients::parse(&[stage.recipient("oncall"), stage.recipient("escrow")]).unwrap();
     let manifest = place.file(id, MANIFEST);
     let mut real = Manifest::parse(&std::fs::read(&manifest).unwrap()).unwrap();
-    let (mut stream, mut lines, mut writer, mut tar) = (Vec::new(), Vec::new(), IndexWriter::default(), 0);
+    let (mut stream, mut lines, mut writer) = (Vec::new(), Vec::new(), IndexWriter::default());
+    let (mut tar_bytes, mut members, mut content_bytes) = (1024, 0, 0);
     for Frame { tar: bytes, entries, claims } in &attack.frames {
         let encoded = zstd::bulk::compress(bytes, 3).unwrap();
         let (offset, decoded) = (stream.len() as u64, claims.unwrap_or(bytes.len() as u64));
-        lines.extend(writer.add("platform", 1, offset, encoded.len() as u64, decoded, entries).unwrap());
+        lines.extend(writer.add(offset, encoded.len() as u64, decoded, entries).unwrap());
         stream.extend(encoded);
-        tar += bytes.len() as u64;
+        tar_bytes += bytes.len() as u64;
+        members += entries.len() as u64;
+        content_bytes += entries.iter().map(|entry| entry.size).sum::<u64>();
     }
     stream.extend(&attack.between);
     stream.extend(frame::compress(&END_OF_TAR).unwrap());
     stream.extend(&attack.behind);
-    let members = writer.members();
     let (directory, at) = writer.finish().unwrap();
     lines.extend(directory);
 
-    let store = |key: &str, plain: &[u8], tar_bytes: u64| {
+    let store = |key: &str, plain: &[u8]| {
         let sealed = seal_all(&recipients, plain).unwrap();
         std::fs::write(place.file(id, key), &sealed).unwrap();
-        SegmentRecord {
+        StoredObject {
             key: key.into(),
             version: None,
             bytes: sealed.len() as u64,
             sha256: Sha256::digest(&sealed).into(),
             plaintext_bytes: plain.len() as u64,
             plaintext_sha256: Sha256::digest(plain).into(),
-            tar_bytes,
         }
     };
     real.sources.remove(0);
-    real.sources[0].segments = vec![store("platform/0001.tar.zst.age", &stream, tar + 1024)];
-    real.index = IndexRecord {
-        object: store(INDEX, &lines, 0),
+    let index = IndexRecord {
+        object: store(INDEX, &lines),
         members,
         directory_offset: at.offset,
         directory_bytes: at.length,
         directory_decoded_bytes: at.decoded,
         directory_sha256: at.sha256,
     };
+    real.sources[0].segments = vec![SegmentRecord { object: store(SEGMENT, &stream), tar_bytes, content_bytes, index }];
     real.previous = None;
     let bytes = real.to_bytes().unwrap();
-    let signature = Signer::read(&stage.key("oncall-signing_key")).unwrap().sign(&bytes).unwrap();
+    let signature = Signer::read(&stage.key("oncall-signing_key")).unwrap().sign(Purpose::Backup, &bytes).unwrap();
     std::fs::write(manifest, bytes).unwrap();
     std::fs::write(place.file(id, SIGNATURE), signature).unwrap();
 }
@@ -251,14 +252,15 @@ fn forge_index(stage: &Stage, place: &Place, id: &str) {
     let stored = std::fs::read(place.file(id, INDEX)).unwrap();
     let manifest = Manifest::parse(&std::fs::read(place.file(id, MANIFEST)).unwrap()).unwrap();
     let mut plain = open_all(&Identities::from_secret(secret).unwrap(), &stored).unwrap();
+    let record = &manifest.source("platform").unwrap().segments[0].index;
     let at = DirectoryPlace {
-        offset: manifest.index.directory_offset,
-        length: manifest.index.directory_bytes,
-        decoded: manifest.index.directory_decoded_bytes,
-        sha256: manifest.index.directory_sha256,
+        offset: record.directory_offset,
+        length: record.directory_bytes,
+        decoded: record.directory_decoded_bytes,
+        sha256: record.directory_sha256,
     };
     let directory = index::read_directory(&plain[at.offset as usize..], &at, &Limits::default()).unwrap();
-    for record in directory.iter().filter(|record| record.source == "platform") {
+    for record in &directory {
         let place = record.lines_offset as usize..(record.lines_offset + record.lines_length) as usize;
         let lines = frame::decode(&plain[place.clone()], record.lines_decoded, &Limits::default()).unwrap();
         let lines = String::from_utf8(lines).unwrap();

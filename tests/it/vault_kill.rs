@@ -9,10 +9,9 @@ use futures::{StreamExt, stream};
 use serde_json::json;
 
 use crate::harness::command::signal;
-use crate::harness::control_plane::shared;
 use crate::harness::fault_proxy::Deed;
 use crate::harness::{Action, BucketKind, FaultProxy, PATIENCE, S3Server};
-use crate::vault_stage::{CLUSTER, Place, Stage, files};
+use crate::vault_stage::{CLUSTER, Place, Stage, add_large_secrets, files};
 
 /// How many runs are under way at the same time.
 const AT_ONCE: usize = 3;
@@ -27,6 +26,10 @@ async fn a_kill_at_any_call_of_the_storage_leaves_a_whole_backup_or_none() {
     let calls = counting.seen().len();
     assert!(calls >= 8, "README, configuration, segment, index, signature, manifest, and reads between them: {calls}");
     assert!(counting.seen()[calls - 1].is("PUT", "/manifest.json"), "the commit is the last call");
+    // The segment goes in parts: each begin, part and end of an upload is one of the calls.
+    for (method, query) in [("POST", "uploads"), ("PUT", "partNumber=2"), ("POST", "uploadId=")] {
+        assert!(counting.count(method, query) > 0, "{method} {query}");
+    }
 
     let cases = (1..=calls).flat_map(|call| [(call, false), (call, true)]);
     let committed: Vec<_> =
@@ -133,7 +136,13 @@ async fn whole_or_none(stage: &Stage, place: &Place) -> bool {
     let listed: Vec<_> = stage.list(place).await.iter().map(|row| row["id"].clone()).collect();
     assert_eq!(verified, listed);
     assert!(verified.contains(&json!(next)));
-    assert!(report["backups"].as_array().unwrap().iter().all(|b| b["members"] == 3 + 3 && b["strays"] == json!([])));
+    assert!(
+        report["backups"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|b| b["members"] == OBJECTS + CONFIGURATION && b["strays"] == json!([]))
+    );
     match verified.len() {
         1 => false,
         2 => true,
@@ -141,13 +150,15 @@ async fn whole_or_none(stage: &Stage, place: &Place) -> bool {
     }
 }
 
-/// Three objects, so that a run is short.
+/// The schedule, the restore plans, the runbooks.
+const CONFIGURATION: usize = 3;
+
+/// Secrets of a small stage.
+const OBJECTS: usize = 7;
+
+/// Few objects, so that a run is short, and large, so that their segment is sent in more than one part.
 async fn small_stage() -> Stage {
     let stage = Stage::empty().await;
-    let path = format!("/api/v1/namespaces/{}/configmaps", stage.namespace);
-    for name in ["a", "b", "c"] {
-        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"k": name}});
-        shared().api().create(&path, &object).await;
-    }
+    add_large_secrets(&stage.namespace, OBJECTS).await;
     stage
 }

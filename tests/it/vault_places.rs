@@ -1,5 +1,7 @@
 //! Places that are no vault, or not ours, or full.
 
+use ckbackup::drill::sandbox::free_port;
+
 use crate::harness::control_plane::shared;
 use crate::harness::{BucketKind, Ckbackup, Credentials, S3Server};
 use crate::vault_faults::noise;
@@ -47,6 +49,17 @@ async fn a_place_that_holds_other_things_is_left_alone() {
     assert_eq!(std::fs::read_to_string(folder("readme").path().join("README.txt")).unwrap(), "holiday photos");
     assert_eq!(files(&folder("readme").path()), ["README.txt"]);
     assert!(!s3.file("photos", "README.txt").exists());
+}
+
+/// Without credentials, a cloud's client asks the machine that it runs on, last of all.
+#[tokio::test]
+async fn credentials_that_are_missing_are_named() {
+    let stage = Stage::empty().await;
+    let nobody_listens = format!("http://127.0.0.1:{}", free_port().unwrap());
+    let place = Place { url: "s3://vault".into(), env: vec![("AWS_METADATA_ENDPOINT", nobody_listens)] };
+    let failed = stage.backup(&place).run().await.expect(1);
+    assert!(failed.stderr.contains("error: no credentials for s3://vault"), "{failed}");
+    assert!(failed.stderr.contains("hint: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"), "{failed}");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use ckbackup::vault::{Created, StoreSettings, Vault};
 use http::{HeaderMap, Method};
 use serde_json::json;
 
-use crate::harness::{Action, BucketKind, Credentials, FaultProxy, S3Client, S3Server};
+use crate::harness::{Action, AzureServer, BucketKind, Credentials, FaultProxy, S3Client, S3Server};
 use crate::vault_stage::{CLUSTER, Place, Stage, id_of, wait_for_a_new_second};
 
 #[tokio::test]
@@ -24,6 +24,13 @@ async fn two_runs_of_the_same_second_do_not_mix_in_a_bucket() {
     let s3 = S3Server::start(&stage.scratch).await;
     s3.create_bucket("vault", BucketKind::Versioned).await;
     two_runs_do_not_mix(&stage, &Place::bucket(&s3, "vault/prod")).await;
+}
+
+#[tokio::test]
+async fn two_runs_of_the_same_second_do_not_mix_in_a_container_of_azure() {
+    let stage = Stage::new().await;
+    let azure = AzureServer::start(&stage.scratch, "vault").await;
+    two_runs_do_not_mix(&stage, &azure.place("vault/prod")).await;
 }
 
 async fn two_runs_do_not_mix(stage: &Stage, place: &Place) {
@@ -108,7 +115,10 @@ async fn create_if_absent_takes_its_own_object_for_its_own_and_no_other() {
     let stage = Stage::empty().await;
     let s3 = S3Server::start(&stage.scratch).await;
     s3.create_bucket("vault", BucketKind::Versioned).await;
-    for place in [Place::folder(&stage.scratch.folder("vault")), Place::bucket(&s3, "vault/prod")] {
+    let azure = AzureServer::start(&stage.scratch, "vault").await;
+    let places =
+        [Place::folder(&stage.scratch.folder("vault")), Place::bucket(&s3, "vault/prod"), azure.place("vault/prod")];
+    for place in places {
         let environment = place.env.iter().map(|(name, value)| (name.to_string(), value.clone())).collect();
         let location = VaultLocation { allow_http: true, ..VaultLocation::parse(&place.url).unwrap() };
         let vault = Vault::open_or_create(&location, &StoreSettings { environment }).await.unwrap();

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
-use ckbackup::vault::layout::{INDEX, MANIFEST, SIGNATURE};
+use base64::Engine;
+use ckbackup::vault::layout::{MANIFEST, SIGNATURE};
 use serde_json::{Value, json};
 
 use crate::harness::control_plane::shared;
@@ -13,9 +14,15 @@ use crate::harness::{Ckbackup, Credentials, Finished, S3Server, Scratch, s3};
 
 /// The cluster's name in all vaults.
 pub const CLUSTER: &str = "workload-1";
-/// Keys of a backup's objects, relative to its folder.
-pub const OBJECTS: [&str; 5] =
-    ["platform/0001.tar.zst.age", INDEX, MANIFEST, SIGNATURE, "configuration/0001.tar.zst.age"];
+/// Key of the segment, relative to the backup's folder.
+pub const SEGMENT: &str = "platform/0001.tar.zst.age";
+/// Key of its index.
+pub const INDEX: &str = "platform/0001.index.json.zst.age";
+/// Key of the configuration.
+pub const CONFIGURATION: &str = "configuration/0001.tar.zst.age";
+/// Keys of all objects of a backup.
+pub const OBJECTS: [&str; 6] =
+    [SEGMENT, INDEX, MANIFEST, SIGNATURE, CONFIGURATION, "configuration/0001.index.json.zst.age"];
 
 /// Where a vault is, and what a client needs to speak to it.
 #[derive(Debug, Clone)]
@@ -289,6 +296,18 @@ async fn fill(namespace: &str) {
     let spec = json!({"spec": {"schedule": "0 1 * * *", "jobTemplate": {"spec": {"template": pod}}}});
     let jobs = format!("/apis/batch/v1/namespaces/{namespace}/cronjobs");
     create(&api, &jobs, "batch/v1", "CronJob", "report", spec, json!({})).await;
+}
+
+/// Secrets of random bytes, which hardly compress: 900 KiB each.
+pub async fn add_large_secrets(namespace: &str, count: usize) {
+    let path = format!("/api/v1/namespaces/{namespace}/secrets");
+    for number in 0..count {
+        let mut bytes = vec![0; 900 << 10];
+        getrandom::fill(&mut bytes).unwrap();
+        let data = json!({"random": base64::engine::general_purpose::STANDARD.encode(bytes)});
+        create(&shared().api(), &path, "v1", "Secret", &format!("large-{number}"), json!({"data": data}), json!({}))
+            .await;
+    }
 }
 
 async fn create(

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::harness::control_plane::shared;
 use crate::harness::{Api, BucketKind, S3Server};
-use crate::vault_stage::{CLUSTER, Place, Stage, files};
+use crate::vault_stage::{CLUSTER, OBJECTS, Place, Stage, files};
 
 #[tokio::test]
 async fn stock_tools_open_a_backup_in_a_folder() {
@@ -33,7 +33,7 @@ async fn download(stage: &Stage, s3: &S3Server, place: &Place, id: &str) -> Path
     let query = format!("/vault?list-type=2&prefix={}", prefix.replace('/', "%2F"));
     let listed = s3.send(s3.root(), Method::GET, &query, HeaderMap::new(), "").await.text();
     let keys: Vec<_> = listed.split("<Key>").skip(1).map(|rest| rest.split_once('<').unwrap().0).collect();
-    assert_eq!(keys.len(), 5, "{} {listed}", place.url);
+    assert_eq!(keys.len(), OBJECTS.len(), "{} {listed}", place.url);
     for key in keys {
         let got = s3.send(s3.root(), Method::GET, &format!("/vault/{key}"), HeaderMap::new(), "").await;
         assert_eq!(got.status, 200);
@@ -61,7 +61,8 @@ async fn opens_with_stock_tools(stage: &Stage, folder: &Path) {
         .await;
     let mut checked: Vec<_> = digests.lines().collect();
     checked.sort_unstable();
-    let expected = ["configuration/0001.tar.zst.age: OK", "index.json.zst.age: OK", "platform/0001.tar.zst.age: OK"];
+    let mut expected: Vec<_> = OBJECTS.iter().filter(|o| o.ends_with(".age")).map(|o| format!("{o}: OK")).collect();
+    expected.sort_unstable();
     assert_eq!(checked, expected);
     for source in ["platform", "configuration"] {
         // Both recipients open it.
@@ -74,7 +75,9 @@ async fn opens_with_stock_tools(stage: &Stage, folder: &Path) {
         }
     }
     run("diff -r $out/oncall $out/escrow").await;
-    let index = run("age -d -i $keys/oncall-identity.txt index.json.zst.age | zstd -dc | grep '^{\"path\"'").await;
+    let index =
+        run("age -d -i $keys/oncall-identity.txt platform/0001.index.json.zst.age | zstd -dc | grep '^{\"path\"'")
+            .await;
 
     let out = stage.scratch.path().join("out/oncall");
     let objects = files(&out.join("platform"));

@@ -17,8 +17,13 @@ use crate::cluster::{Access, Cluster};
 use crate::drill::sandbox::{Sandbox, SandboxOptions};
 use crate::error::{Context, Error, Kind, Result};
 
+const EXAMPLES: &str = "\
+Example:
+  KUBEBUILDER_ASSETS=/usr/local/kubebuilder/bin ckbackup demo --dir try-out";
+
 /// Try everything on this machine: back up a platform, lose its cluster, restore it
 #[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct DemoArgs {
     /// Where everything is put; must not exist yet [default: a new folder for temporary files]
     #[arg(long, value_name = "DIR")]

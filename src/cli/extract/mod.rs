@@ -16,11 +16,11 @@ use super::choose::choose;
 use super::shared::{IdentityArgs, TrustArgs, VaultArgs};
 use super::{DONE, Global, Outcome, Output, output, words};
 use crate::archive::frame;
-use crate::archive::index::{Entry, FrameRecord};
+use crate::archive::index::Entry;
 use crate::config::CONFIGURATION_SOURCE;
 use crate::error::{Context, Error, Kind, Result};
 use crate::object_path::ObjectPath;
-use crate::reader::OpenBackup;
+use crate::reader::{OpenBackup, StoredFrame};
 
 /// How many frames, of about 1 MiB each, are fetched ahead.
 const FRAMES_AHEAD: usize = 8;
@@ -81,7 +81,7 @@ struct Report {
 
 /// A frame that was fetched, with those of its members that are wanted.
 struct Fetched {
-    source: String,
+    source: Arc<str>,
     decoded: Vec<u8>,
     entries: Vec<Entry>,
     /// All members are wanted, so the frame must hold nothing else.
@@ -159,11 +159,11 @@ async fn find_all(
     open: &OpenBackup,
     sources: &[String],
     objects: &[Wanted],
-) -> Result<Option<Vec<(FrameRecord, Entry)>>> {
+) -> Result<Option<Vec<(StoredFrame, Entry)>>> {
     if objects.is_empty() {
         return Ok(None);
     }
-    let mut found: Vec<(FrameRecord, Entry)> = Vec::new();
+    let mut found: Vec<(StoredFrame, Entry)> = Vec::new();
     for object in objects {
         let place = find(open, sources, object).await?;
         if !found.contains(&place) {
@@ -174,7 +174,7 @@ async fn find_all(
 }
 
 /// One object, with two small reads: its line in the index, which lies between two paths of the directory.
-async fn find(open: &OpenBackup, sources: &[String], object: &Wanted) -> Result<(FrameRecord, Entry)> {
+async fn find(open: &OpenBackup, sources: &[String], object: &Wanted) -> Result<(StoredFrame, Entry)> {
     let places = wanted::places(&open.manifest, sources, object)?;
     let mut found = Vec::new();
     for (source, path) in &places {
@@ -193,26 +193,26 @@ async fn find(open: &OpenBackup, sources: &[String], object: &Wanted) -> Result<
 async fn each_frame(
     open: &OpenBackup,
     sources: &[String],
-    found: Option<Vec<(FrameRecord, Entry)>>,
+    found: Option<Vec<(StoredFrame, Entry)>>,
     global: &Global,
     mut take: impl AsyncFnMut(Fetched) -> Result<bool>,
 ) -> Result<()> {
     let whole = found.is_none();
-    let jobs: Vec<(FrameRecord, Option<Entry>)> = match found {
-        Some(found) => found.into_iter().map(|(record, entry)| (record, Some(entry))).collect(),
+    let jobs: Vec<(StoredFrame, Option<Entry>)> = match found {
+        Some(found) => found.into_iter().map(|(stored, entry)| (stored, Some(entry))).collect(),
         None => {
             global.stoppable(open.load_index()).await?;
-            let wanted = open.directory().iter().filter(|r| sources.contains(&r.source));
-            wanted.map(|record| (record.clone(), None)).collect()
+            let wanted = open.directory().iter().filter(|f| takes(sources, f));
+            wanted.map(|stored| (stored.clone(), None)).collect()
         }
     };
-    let fetch = |(record, entry): (FrameRecord, Option<Entry>)| async move {
-        let decoded = open.frame(&record).await?;
+    let fetch = |(stored, entry): (StoredFrame, Option<Entry>)| async move {
+        let decoded = open.frame(&stored).await?;
         let entries = match entry {
             Some(entry) => vec![entry],
-            None => open.entries(&record).await?,
+            None => open.entries(&stored).await?,
         };
-        Ok::<_, Error>(Fetched { source: record.source, decoded, entries, whole })
+        Ok::<_, Error>(Fetched { source: stored.source, decoded, entries, whole })
     };
     let mut frames = futures::stream::iter(jobs).map(fetch).buffered(FRAMES_AHEAD);
     while let Some(fetched) = next(&mut frames, global).await? {
@@ -221,6 +221,10 @@ async fn each_frame(
         }
     }
     Ok(())
+}
+
+fn takes(sources: &[String], frame: &StoredFrame) -> bool {
+    sources.iter().any(|source| **source == *frame.source)
 }
 
 async fn next(
@@ -237,14 +241,14 @@ async fn next(
 async fn into_folder(
     open: &OpenBackup,
     sources: &[String],
-    found: Option<Vec<(FrameRecord, Entry)>>,
+    found: Option<Vec<(StoredFrame, Entry)>>,
     dir: PathBuf,
     global: &Global,
 ) -> Result<Report> {
     let mut report =
         Report { backup: open.manifest.id.to_string(), folder: dir.display().to_string(), ..Report::default() };
     let progress = global.progress();
-    let all = open.directory().iter().filter(|r| sources.contains(&r.source)).map(|r| r.members).sum();
+    let all = open.directory().iter().filter(|f| takes(sources, f)).map(|f| f.record.members).sum();
     progress.begin("extract", Some(found.as_ref().map_or(all, |f| f.len() as u64)));
     let mut folder = Some(Folder::begin(dir)?);
     let take = async |fetched: Fetched| {
@@ -280,7 +284,7 @@ async fn write(mut folder: Folder, fetched: Arc<Fetched>) -> Result<(Folder, u64
 async fn to_output(
     open: &OpenBackup,
     sources: &[String],
-    found: Option<Vec<(FrameRecord, Entry)>>,
+    found: Option<Vec<(StoredFrame, Entry)>>,
     exact: bool,
     global: &Global,
 ) -> Result<()> {

@@ -102,12 +102,37 @@ impl Ckbackup {
     }
 }
 
-fn collect(mut pipe: impl tokio::io::AsyncRead + Unpin + Send + 'static) -> JoinHandle<Vec<u8>> {
-    tokio::spawn(async move {
-        let mut bytes = Vec::new();
-        pipe.read_to_end(&mut bytes).await.unwrap();
-        bytes
-    })
+/// What a pipe gave so far, and the end of it.
+#[derive(Debug)]
+struct Collected {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    end: JoinHandle<()>,
+}
+
+fn collect(mut pipe: impl tokio::io::AsyncRead + Unpin + Send + 'static) -> Collected {
+    let bytes = Arc::new(Mutex::new(Vec::new()));
+    let sink = bytes.clone();
+    let end = tokio::spawn(async move {
+        let mut piece = vec![0; 64 << 10];
+        loop {
+            match pipe.read(&mut piece).await.unwrap() {
+                0 => return,
+                length => sink.lock().unwrap().extend_from_slice(&piece[..length]),
+            }
+        }
+    });
+    Collected { bytes, end }
+}
+
+impl Collected {
+    fn so_far(&self) -> String {
+        String::from_utf8_lossy(&self.bytes.lock().unwrap()).into_owned()
+    }
+
+    async fn all(mut self) -> String {
+        (&mut self.end).await.unwrap();
+        self.so_far()
+    }
 }
 
 /// A program that runs.
@@ -115,8 +140,8 @@ fn collect(mut pipe: impl tokio::io::AsyncRead + Unpin + Send + 'static) -> Join
 pub struct Running {
     pid: u32,
     child: Child,
-    stdout: JoinHandle<Vec<u8>>,
-    stderr: JoinHandle<Vec<u8>>,
+    stdout: Collected,
+    stderr: Collected,
     timeout: Duration,
     shown: Vec<OsString>,
 }
@@ -124,6 +149,11 @@ pub struct Running {
 impl Running {
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Waits until this text stands on its standard error.
+    pub async fn says(&self, text: &str) {
+        super::eventually(text, async || self.stderr.so_far().contains(text)).await;
     }
 
     /// Sends a signal by its short name: `INT`, `TERM`, `KILL`, `STOP`, `CONT`.
@@ -139,8 +169,8 @@ impl Running {
         }
         let finished = Finished {
             status: self.child.wait().await.unwrap(),
-            stdout: String::from_utf8_lossy(&self.stdout.await.unwrap()).into_owned(),
-            stderr: String::from_utf8_lossy(&self.stderr.await.unwrap()).into_owned(),
+            stdout: self.stdout.all().await,
+            stderr: self.stderr.all().await,
             shown: self.shown,
         };
         assert!(ended.is_ok(), "still running after {:?}: {finished}", self.timeout);

@@ -9,6 +9,7 @@
 pub mod aggregated;
 pub mod api;
 pub mod assets;
+pub mod azure;
 pub mod command;
 pub mod control_plane;
 pub mod fault_proxy;
@@ -21,6 +22,7 @@ mod selftest;
 
 pub use aggregated::serve_aggregated;
 pub use api::Api;
+pub use azure::AzureServer;
 pub use command::{Ckbackup, Finished, Running};
 pub use control_plane::ControlPlane;
 pub use fault_proxy::{Action, FaultProxy, Seen};

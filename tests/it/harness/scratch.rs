@@ -1,5 +1,6 @@
 //! The folder of one test, whose logs outlive a failure.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// A new folder that is removed at the end of the test. When the test failed, the `.log` files in it are copied to
@@ -33,11 +34,14 @@ impl Scratch {
         folder
     }
 
-    /// Writes a file in it.
+    /// Writes a file in it. Whoever reads it meanwhile sees the old or the new one, nothing between.
     pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let file = self.path().join(name);
-        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(&file, content).unwrap();
+        let folder = file.parent().unwrap();
+        std::fs::create_dir_all(folder).unwrap();
+        let mut written = tempfile::NamedTempFile::new_in(folder).unwrap();
+        written.write_all(content.as_ref()).unwrap();
+        written.persist(&file).unwrap();
         file
     }
 }

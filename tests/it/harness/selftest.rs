@@ -265,7 +265,8 @@ async fn a_command_has_an_environment_of_its_own() {
 async fn a_command_can_be_interrupted() {
     let scratch = Scratch::new();
     let script = "trap 'echo stopped; exit 130' INT; echo started >ready; while :; do sleep 0.01; done";
-    let running = Ckbackup::program("sh", &scratch).args(["-c", script]).start().await;
+    // Tests that were started in the background have inherited that SIGINT is ignored, which a shell cannot change.
+    let running = Ckbackup::program("env", &scratch).args(["--default-signal=INT", "sh", "-c", script]).start().await;
     eventually("the command runs", async || scratch.path().join("ready").exists()).await;
     running.signal("INT");
     assert_eq!(running.finish().await.expect(130).stdout, "stopped\n");
