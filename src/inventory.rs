@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// Something that is not in the backup.
@@ -42,6 +43,81 @@ fn is_zero(n: &u64) -> bool {
     *n == 0
 }
 
+/// What decides the content of a part of a source: equal when nothing in it has changed since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Identity(#[serde(with = "hex")] pub [u8; 32]);
+
+/// Events of a log, as they stand in what was saved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Events {
+    /// Lines that are events.
+    pub count: u64,
+    /// When the earliest happened.
+    pub first: Timestamp,
+    /// When the latest happened.
+    pub last: Timestamp,
+}
+
+/// What a time series database says of what was saved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Metrics {
+    /// Blocks.
+    pub blocks: u64,
+    /// Series in them; one that is in several blocks counts several times.
+    pub series: u64,
+    /// Samples in them.
+    pub samples: u64,
+    /// The earliest sample.
+    pub first: Timestamp,
+    /// The end of the latest block: all samples are before it.
+    pub last: Timestamp,
+}
+
+/// What is inside, in the words of its kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Contents {
+    /// Events of logs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<Events>,
+    /// Metrics.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Metrics>,
+}
+
+impl Contents {
+    /// Whether there is nothing to say.
+    pub fn is_empty(&self) -> bool {
+        *self == Contents::default()
+    }
+
+    /// Adds what another part holds.
+    pub fn add(&mut self, other: &Contents) {
+        add_to(&mut self.events, &other.events, |all, more| {
+            all.count += more.count;
+            all.first = all.first.min(more.first);
+            all.last = all.last.max(more.last);
+        });
+        add_to(&mut self.metrics, &other.metrics, |all, more| {
+            all.blocks += more.blocks;
+            all.series += more.series;
+            all.samples += more.samples;
+            all.first = all.first.min(more.first);
+            all.last = all.last.max(more.last);
+        });
+    }
+}
+
+fn add_to<T: Clone>(all: &mut Option<T>, more: &Option<T>, add: impl FnOnce(&mut T, &T)) {
+    match (all.as_mut(), more) {
+        (Some(all), Some(more)) => add(all, more),
+        (None, Some(more)) => *all = Some(more.clone()),
+        (_, None) => {}
+    }
+}
+
 /// What a source gave.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inventory {
@@ -55,4 +131,44 @@ pub struct Inventory {
     pub skipped: Vec<Omission>,
     /// What was asked for but could not be read.
     pub problems: Vec<Omission>,
+    /// What is worth knowing, though nothing is missing.
+    pub notices: Vec<Omission>,
+    /// What is inside.
+    pub contents: Contents,
+    /// Why it may be worth while to read it once more: the server was lost, and may come back.
+    pub lost: Option<String>,
+}
+
+impl Inventory {
+    /// Adds what another part of the same source gave.
+    pub fn add(&mut self, other: Inventory) {
+        self.items += other.items;
+        self.bytes += other.bytes;
+        self.types.extend(other.types);
+        self.skipped.extend(other.skipped);
+        self.problems.extend(other.problems);
+        self.notices.extend(other.notices);
+        self.contents.add(&other.contents);
+        self.lost = self.lost.take().or(other.lost);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn events(count: u64, first: i64, last: i64) -> Contents {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        Contents { events: Some(Events { count, first: at(first), last: at(last) }), metrics: None }
+    }
+
+    #[test]
+    fn contents_of_parts_add_up() {
+        let mut all = Contents::default();
+        for part in [Contents::default(), events(2, 50, 60), events(3, 10, 55)] {
+            all.add(&part);
+        }
+        assert_eq!(all, events(5, 10, 60));
+        assert!(Contents::default().is_empty() && !all.is_empty());
+    }
 }

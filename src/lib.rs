@@ -11,8 +11,10 @@
 //!           └ reader                 a committed backup: trust, index, members, verification
 //!              └ sources ─ cluster   what is backed up; the only door to the Kubernetes API
 //!                archive   vault     tar, zstd, age; object storage, manifest, signature
+//!                endpoint            an HTTP server that something is read from
 //!                 └ config           schedules and plans, checked
-//!                   member  object_path  inventory  progress  clock  error
+//!                   member  object_path  inventory
+//!                     progress  clock  error
 //! ```
 //!
 //! A module uses what stands below it. Modules of one layer do not use each other, except that `sources` uses
@@ -42,6 +44,7 @@ pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod drill;
+pub mod endpoint;
 pub mod error;
 pub mod inventory;
 pub mod member;

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-/// A file: its path inside the archive, its content, and what a restore selects by.
+use crate::error::{Error, Result};
+
+/// A file, or a part of one: its path inside the archive, its content, and what a restore selects by.
 #[derive(Debug, Clone)]
 pub struct Member {
     /// Relative path, with `/` between its parts.
@@ -14,12 +16,49 @@ pub struct Member {
     pub content: Vec<Bytes>,
     /// What the index keeps about the member.
     pub traits: Traits,
+    /// Which part of a large file the content is; none when it is all of it.
+    pub part: Option<Part>,
 }
 
 impl Member {
+    /// A file whose content is all there.
+    pub fn whole(path: impl Into<String>, content: Vec<Bytes>, traits: Traits) -> Member {
+        Member { path: path.into(), content, traits, part: None }
+    }
+
     /// Size of the content in bytes.
     pub fn size(&self) -> u64 {
         self.content.iter().map(|p| p.len() as u64).sum()
+    }
+}
+
+/// Size in bytes of each part of a large file but its last: a multiple of tar's blocks. Some are in memory at a time, for
+/// each thread that packs.
+pub const PART_BYTES: u64 = 4 << 20;
+
+/// A part of a file that is too large to be held in memory. Parts of one file follow each other with nothing in between,
+/// each of [`PART_BYTES`] but the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Part {
+    /// Where in the file it begins, in bytes.
+    pub offset: u64,
+    /// Size of the whole file, in bytes.
+    pub of: u64,
+    /// How many bytes at the end of this part are filler: the file was shorter when they were read than when its size was
+    /// written.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub filler: u64,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+impl Part {
+    /// Whether a part of that size ends the file.
+    pub fn is_last(&self, size: u64) -> bool {
+        self.offset.saturating_add(size) >= self.of
     }
 }
 
@@ -35,12 +74,15 @@ pub struct Traits {
     /// UIDs of the owners of the Kubernetes object.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub owners: Vec<String>,
+    /// When a file was modified last, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modified: Option<u64>,
 }
 
 impl Traits {
     /// Whether there is nothing to say.
     pub fn is_empty(&self) -> bool {
-        self.labels.is_empty() && self.uid.is_empty() && self.owners.is_empty()
+        *self == Traits::default()
     }
 }
 
@@ -49,4 +91,30 @@ impl Traits {
 pub struct Batch {
     /// The members, in the order in which they were read.
     pub members: Vec<Member>,
+}
+
+/// Refuses a path that would leave the folder it is unpacked into, or that cannot be a file's.
+pub fn check_path(path: &str) -> Result<()> {
+    let bad = path.is_empty()
+        || path.len() > 4096
+        || path.starts_with('/')
+        || path.contains(['\0', '\\'])
+        || path.split('/').any(|part| part.is_empty() || part == "." || part == "..");
+    if bad {
+        return Err(Error::integrity(format!("member path {path:?} is absolute, climbs, or is no file name")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_climb_or_are_absolute_are_refused() {
+        for path in ["/etc/passwd", "../x", "a/../../x", "a//b", "", "a/./b", "a\\b", "a\0b"] {
+            assert!(check_path(path).unwrap_err().to_string().contains("member path"), "{path}");
+        }
+        check_path("resources/secrets/v1/ns/system:x.json").unwrap();
+    }
 }

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use super::codec;
 use super::index::Entry;
 use crate::error::{Context, Error, Result};
-use crate::member::{Batch, Member};
+use crate::member::{Batch, Member, Part, check_path};
 
 /// How much tar goes into one frame before the next is begun. Reading one member costs one frame, so it is small;
 /// large enough that Zstandard finds what repeats.
@@ -54,18 +54,31 @@ impl Limits {
 pub struct Frame {
     /// The Zstandard frame.
     pub encoded: Vec<u8>,
+    /// Its SHA-256.
+    pub sha256: [u8; 32],
     /// Size of the tar inside, in bytes.
     pub decoded_len: u64,
     /// Its members; positions are within the decoded frame.
     pub entries: Vec<Entry>,
 }
 
-/// Splits a batch into groups of about [`TARGET`] bytes, each of which becomes a frame.
+impl Frame {
+    /// Whether the tar goes on in the middle of a file.
+    pub fn ends_within_a_file(&self) -> bool {
+        self.entries.last().is_some_and(|entry| entry.part.is_some_and(|part| !part.is_last(entry.size)))
+    }
+}
+
+/// Splits a batch into groups of about [`TARGET`] bytes, each of which becomes a frame. A part of a large file is one by
+/// itself.
 pub fn split(batch: Batch) -> Vec<Vec<Member>> {
     let mut groups = Vec::new();
     let (mut group, mut size) = (Vec::new(), 0u64);
     for member in batch.members {
-        let padded = 512 + member.size().next_multiple_of(512);
+        let padded = match member.part {
+            Some(_) => TARGET as u64,
+            None => 512 + member.size().next_multiple_of(512),
+        };
         if size + padded > TARGET as u64 && !group.is_empty() {
             groups.push(std::mem::take(&mut group));
             size = 0;
@@ -81,6 +94,11 @@ pub fn split(batch: Batch) -> Vec<Vec<Member>> {
 
 /// Packs members into a frame, and decodes it again: a compressor's error must not be found out at restore time.
 pub fn pack(members: &[Member], modified: u64) -> Result<Frame> {
+    if let [Member { part: Some(part), .. }] = members
+        && part.offset > 0
+    {
+        return pack_further_part(&members[0], *part);
+    }
     let room = members.iter().map(|m| 1024 + m.size() as usize + 512).sum::<usize>();
     let mut tar = tar::Builder::new(Vec::with_capacity(room + 1024));
     let mut entries = Vec::with_capacity(members.len());
@@ -94,6 +112,36 @@ pub fn pack(members: &[Member], modified: u64) -> Result<Frame> {
     encode(&decoded, entries)
 }
 
+/// A part of a file whose tar header stands in an earlier frame: nothing but content, padded at the file's end.
+fn pack_further_part(member: &Member, part: Part) -> Result<Frame> {
+    check_part(member, part)?;
+    let entry = entry(member, 0);
+    match &member.content[..] {
+        // Most parts: nothing is copied.
+        [content] if content.len().is_multiple_of(512) => encode(content, vec![entry]),
+        pieces => {
+            let mut decoded = pieces.concat();
+            decoded.resize(decoded.len().next_multiple_of(512), 0);
+            encode(&decoded, vec![entry])
+        }
+    }
+}
+
+/// Parts must fill tar's blocks, or what follows them stands where no reader looks for it.
+fn check_part(member: &Member, part: Part) -> Result<()> {
+    let size = member.size();
+    let fits = part.offset.is_multiple_of(512)
+        && part.filler <= size
+        && match part.is_last(size) {
+            true => part.offset + size == part.of,
+            false => size.is_multiple_of(512),
+        };
+    match fits {
+        true => Ok(()),
+        false => Err(Error::failed(format!("pack {}: a part does not fit in its file", member.path))),
+    }
+}
+
 /// The frame that ends a segment's tar.
 pub fn pack_end() -> Result<Frame> {
     encode(&END_OF_TAR, Vec::new())
@@ -101,29 +149,39 @@ pub fn pack_end() -> Result<Frame> {
 
 fn append(tar: &mut tar::Builder<Vec<u8>>, member: &Member, modified: u64, position: u64) -> Result<Entry> {
     check_path(&member.path)?;
+    if let Some(part) = member.part {
+        check_part(member, part)?;
+    }
     let mut header = tar::Header::new_gnu();
-    header.set_size(member.size());
+    // The first part of a file writes its header; the others follow it.
+    header.set_size(member.part.map_or(member.size(), |part| part.of));
     header.set_mode(0o600);
-    header.set_mtime(modified);
+    header.set_mtime(member.traits.modified.unwrap_or(modified));
     header.set_entry_type(tar::EntryType::Regular);
+    let content = Pieces { pieces: &member.content, at: 0, within: 0 };
+    tar.append_data(&mut header, &member.path, content).context(|| format!("pack {}", member.path))?;
+    Ok(entry(member, position))
+}
+
+fn entry(member: &Member, position: u64) -> Entry {
     let mut digest = Sha256::new();
     for piece in &member.content {
         digest.update(piece);
     }
-    let content = Pieces { pieces: &member.content, at: 0, within: 0 };
-    tar.append_data(&mut header, &member.path, content).context(|| format!("pack {}", member.path))?;
-    Ok(Entry {
+    Entry {
         path: member.path.clone(),
         position,
         size: member.size(),
         sha256: digest.finalize().into(),
         traits: member.traits.clone(),
-    })
+        part: member.part,
+    }
 }
 
 fn encode(decoded: &[u8], entries: Vec<Entry>) -> Result<Frame> {
     let encoded = compress(decoded)?;
-    Ok(Frame { encoded, decoded_len: decoded.len() as u64, entries })
+    let sha256 = Sha256::digest(&encoded).into();
+    Ok(Frame { encoded, sha256, decoded_len: decoded.len() as u64, entries })
 }
 
 /// One Zstandard frame with checksum and size, decoded again before it is trusted, and within what readers accept.
@@ -131,6 +189,14 @@ pub fn compress(decoded: &[u8]) -> Result<Vec<u8>> {
     let encoded = codec::with(|codec| codec.compress(decoded))?;
     Limits::default().check(encoded.len() as u64, decoded.len() as u64)?;
     Ok(encoded)
+}
+
+/// Refuses an encoded frame that is not the one that the index knows.
+pub fn check_digest(encoded: &[u8], sha256: &[u8; 32]) -> Result<()> {
+    match <[u8; 32]>::from(Sha256::digest(encoded)) == *sha256 {
+        true => Ok(()),
+        false => Err(Error::integrity("a frame does not have the digest that the index says")),
+    }
 }
 
 /// Decodes one frame whose decoded size the index gave; anything else than exactly that size is refused.
@@ -159,11 +225,33 @@ pub fn member<'a>(decoded: &'a [u8], entry: &Entry) -> Result<&'a [u8]> {
 }
 
 fn member_and_end<'a>(decoded: &'a [u8], entry: &Entry) -> Result<(&'a [u8], usize)> {
+    let (content, end) = content_and_end(decoded, entry)?;
+    if <[u8; 32]>::from(Sha256::digest(content)) != entry.sha256 {
+        let what = "its content does not have the digest that the index says";
+        return Err(Error::integrity(format!("{}: {what}", entry.path)));
+    }
+    Ok((content, end))
+}
+
+fn content_and_end<'a>(decoded: &'a [u8], entry: &Entry) -> Result<(&'a [u8], usize)> {
     check_path(&entry.path)?;
     let broken = |what: &str| Error::integrity(format!("{}: {what}", entry.path));
     let position = usize::try_from(entry.position).map_err(|_| broken("its position is not in its frame"))?;
     let rest = decoded.get(position..).ok_or_else(|| broken("its position is not in its frame"))?;
-    let mut archive = tar::Archive::new(Cursor::new(rest));
+    let size = usize::try_from(entry.size).map_err(|_| broken("it is cut short"))?;
+    let start = match entry.part {
+        Some(part) if part.offset > 0 => 0,
+        _ => content_start(rest, entry)?,
+    };
+    let end = start.checked_add(size).ok_or_else(|| broken("it is cut short"))?;
+    let content = rest.get(start..end).ok_or_else(|| broken("it is cut short"))?;
+    Ok((content, position + end.next_multiple_of(512)))
+}
+
+/// Where the content of the tar entry begins that must stand at the begin of `tar`.
+fn content_start(tar: &[u8], entry: &Entry) -> Result<usize> {
+    let broken = |what: &str| Error::integrity(format!("{}: {what}", entry.path));
+    let mut archive = tar::Archive::new(Cursor::new(tar));
     let found = archive
         .entries()
         .and_then(|mut all| all.next().transpose())
@@ -175,27 +263,34 @@ fn member_and_end<'a>(decoded: &'a [u8], entry: &Entry) -> Result<(&'a [u8], usi
     if found.path_bytes() != entry.path.as_bytes() {
         return Err(broken("another member stands at its position"));
     }
-    let start = found.raw_file_position() as usize;
-    if found.size() != entry.size {
+    if found.size() != entry.part.map_or(entry.size, |part| part.of) {
         return Err(broken("its size is not what the index says"));
     }
-    let end = start + entry.size as usize;
-    let content = rest.get(start..end).ok_or_else(|| broken("it is cut short"))?;
-    if <[u8; 32]>::from(Sha256::digest(content)) != entry.sha256 {
-        return Err(broken("its content does not have the digest that the index says"));
-    }
-    Ok((content, position + end.next_multiple_of(512)))
+    Ok(found.raw_file_position() as usize)
 }
 
-/// Every member of a decoded frame, in order, checked; refuses bytes that the index does not know.
+/// Every member of a decoded frame, in order, each compared with its digest; refuses bytes that the index does not know.
 pub fn members<'a>(decoded: &'a [u8], entries: &[Entry]) -> Result<Vec<&'a [u8]>> {
+    all(decoded, entries, member_and_end)
+}
+
+/// The same without the members' digests: for a frame whose own digest was compared, which vouches for all that is in it.
+pub fn contents<'a>(decoded: &'a [u8], entries: &[Entry]) -> Result<Vec<&'a [u8]>> {
+    all(decoded, entries, content_and_end)
+}
+
+fn all<'a>(
+    decoded: &'a [u8],
+    entries: &[Entry],
+    one: impl Fn(&'a [u8], &Entry) -> Result<(&'a [u8], usize)>,
+) -> Result<Vec<&'a [u8]>> {
     let mut contents = Vec::with_capacity(entries.len());
     let mut expected = 0usize;
     for entry in entries {
         if entry.position != expected as u64 {
             return Err(Error::integrity(format!("{}: bytes before it that the index does not know", entry.path)));
         }
-        let (content, end) = member_and_end(decoded, entry)?;
+        let (content, end) = one(decoded, entry)?;
         contents.push(content);
         expected = end;
     }
@@ -203,19 +298,6 @@ pub fn members<'a>(decoded: &'a [u8], entries: &[Entry]) -> Result<Vec<&'a [u8]>
         return Err(Error::integrity("bytes after the last member that the index does not know"));
     }
     Ok(contents)
-}
-
-/// Refuses a path that would leave the folder it is unpacked into, or that cannot be a file's.
-pub fn check_path(path: &str) -> Result<()> {
-    let bad = path.is_empty()
-        || path.len() > 4096
-        || path.starts_with('/')
-        || path.contains(['\0', '\\'])
-        || path.split('/').any(|part| part.is_empty() || part == "." || part == "..");
-    if bad {
-        return Err(Error::integrity(format!("member path {path:?} is absolute, climbs, or is no file name")));
-    }
-    Ok(())
 }
 
 struct Pieces<'a> {
@@ -249,7 +331,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn named(path: &str, content: &[u8]) -> Member {
-        Member { path: path.into(), content: vec![bytes::Bytes::copy_from_slice(content)], traits: Default::default() }
+        Member::whole(path, vec![bytes::Bytes::copy_from_slice(content)], Default::default())
     }
 
     fn refused<T: std::fmt::Debug>(result: Result<T>, because: &str) {
@@ -272,12 +354,56 @@ mod tests {
         }
     }
 
+    /// The parts of a file as a source sends them.
+    fn parts(path: &str, content: &[u8]) -> Vec<Member> {
+        let part = |(n, piece): (usize, &[u8])| Member {
+            part: Some(Part { offset: n as u64 * 1024, of: content.len() as u64, filler: 0 }),
+            ..named(path, piece)
+        };
+        content.chunks(1024).enumerate().map(part).collect()
+    }
+
     #[test]
-    fn paths_that_climb_or_are_absolute_are_refused() {
-        for path in ["/etc/passwd", "../x", "a/../../x", "a//b", "", "a/./b", "a\\b", "a\0b"] {
-            refused(check_path(path), "member path");
+    fn the_frames_of_a_large_file_are_together_a_tar_that_others_read() {
+        let content: Vec<u8> = (0..5000u32).map(|n| n as u8).collect();
+        let mut members = vec![named("before", b"1")];
+        members.extend(parts(&format!("{}/large", "d".repeat(150)), &content));
+        members.push(named("after", b"2"));
+        let mut tar = Vec::new();
+        for group in split(Batch { members }) {
+            let frame = pack(&group, 0).unwrap();
+            let decoded = decode(&frame.encoded, frame.decoded_len, &Limits::default()).unwrap();
+            let all = super::members(&decoded, &frame.entries).unwrap();
+            assert_eq!(all.len(), group.len());
+            for (content, member) in all.iter().zip(&group) {
+                assert_eq!(*content, member.content.concat());
+            }
+            tar.extend(decoded);
         }
-        check_path("resources/secrets/v1/ns/system:x.json").unwrap();
+        tar.extend(END_OF_TAR);
+        let mut archive = tar::Archive::new(&tar[..]);
+        let mut read = Vec::new();
+        for entry in archive.entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).unwrap();
+            read.push(bytes);
+        }
+        assert_eq!(read, [b"1".to_vec(), content, b"2".to_vec()]);
+    }
+
+    #[test]
+    fn parts_that_do_not_fit_in_their_file_are_not_packed() {
+        let good = parts("a", &[7; 3000]);
+        let with = |n: usize, change: fn(&mut Part)| {
+            let mut member = good[n].clone();
+            change(member.part.as_mut().unwrap());
+            pack(&[member], 0).unwrap_err()
+        };
+        assert!(with(1, |part| part.offset = 1).to_string().contains("does not fit"));
+        assert!(with(2, |part| part.of = 2999).to_string().contains("does not fit"));
+        assert!(with(2, |part| part.of = 4000).to_string().contains("does not fit"));
+        assert!(with(0, |part| part.filler = 2000).to_string().contains("does not fit"));
     }
 
     #[test]
@@ -288,7 +414,7 @@ mod tests {
         header.set_size(0);
         tar.append_link(&mut header, "a", "/etc/passwd").unwrap();
         let decoded = tar.into_inner().unwrap();
-        let entry = Entry { path: "a".into(), position: 0, size: 0, sha256: [0; 32], traits: Default::default() };
+        let entry = Entry { path: "a".into(), position: 0, size: 0, sha256: [0; 32], ..Entry::default() };
         refused(member(&decoded, &entry), "not a plain file");
     }
 

@@ -9,25 +9,37 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::frame::{self, Limits};
+use super::segment::PackedFrame;
 use crate::error::{Error, Result};
-use crate::member::Traits;
+use crate::member::{Part, Traits};
 
-/// A member, in its place within its frame.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A member, or a part of one, in its place within its frame.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Entry {
     /// Path in the tar.
     pub path: String,
-    /// Where its tar entry begins in the decoded frame, in bytes.
+    /// Where its tar entry begins in the decoded frame, in bytes. A part that is not the first has none, and stands at the
+    /// frame's begin.
     pub position: u64,
-    /// Size of its content, in bytes.
+    /// Size of its content, in bytes; of a part: of that part.
     pub size: u64,
-    /// SHA-256 of its content.
+    /// SHA-256 of its content, or of that part's.
     #[serde(with = "hex")]
     pub sha256: [u8; 32],
     /// What a restore selects by.
     #[serde(default, skip_serializing_if = "Traits::is_empty")]
     pub traits: Traits,
+    /// Which part of the member it is, where that has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
+}
+
+impl Entry {
+    /// Whether a member begins here. Those that have several parts are counted once.
+    pub fn begins_member(&self) -> bool {
+        self.part.is_none_or(|part| part.offset == 0)
+    }
 }
 
 /// One frame of a segment, and where the index describes its members.
@@ -40,7 +52,10 @@ pub struct FrameRecord {
     pub length: u64,
     /// Size of the decoded frame, in bytes.
     pub decoded: u64,
-    /// How many members it has.
+    /// SHA-256 of the encoded frame.
+    #[serde(with = "hex")]
+    pub sha256: [u8; 32],
+    /// How many members begin in it.
     pub members: u64,
     /// The least path in it, by bytes.
     pub first: String,
@@ -69,6 +84,11 @@ impl FrameRecord {
     }
 }
 
+/// How many members begin among the entries.
+pub fn begun(entries: &[Entry]) -> u64 {
+    entries.iter().filter(|entry| entry.begins_member()).count() as u64
+}
+
 /// Writes an index while its segment is packed; hands out encoded frames that the caller seals and sends on.
 #[derive(Debug, Default)]
 pub struct IndexWriter {
@@ -92,14 +112,16 @@ pub struct DirectoryPlace {
 
 impl IndexWriter {
     /// Describes one frame of the segment; returns the bytes that the index grows by.
-    pub fn add(&mut self, offset: u64, length: u64, decoded: u64, entries: &[Entry]) -> Result<Vec<u8>> {
+    pub fn add(&mut self, frame: &PackedFrame) -> Result<Vec<u8>> {
+        let PackedFrame { offset, length, decoded, sha256, ref entries } = *frame;
         let (lines, encoded) = encode_lines(entries)?;
         let paths = || entries.iter().map(|e| e.path.as_str());
         self.records.push(FrameRecord {
             offset,
             length,
             decoded,
-            members: entries.len() as u64,
+            sha256,
+            members: begun(entries),
             first: paths().min().unwrap_or_default().into(),
             last: paths().max().unwrap_or_default().into(),
             lines_offset: self.offset,
@@ -165,7 +187,7 @@ pub fn read_directory(encoded: &[u8], place: &DirectoryPlace, limits: &Limits) -
 /// Reads the members that `record` describes from the encoded frame of their lines.
 pub fn read_entries(encoded: &[u8], record: &FrameRecord, limits: &Limits) -> Result<Vec<Entry>> {
     let entries: Vec<Entry> = decode_lines(encoded, &record.lines_sha256, record.lines_decoded, limits)?;
-    if entries.len() as u64 != record.members {
+    if begun(&entries) != record.members {
         return Err(Error::integrity("the index's directory and its lines disagree on the number of members"));
     }
     Ok(entries)
@@ -176,18 +198,22 @@ mod tests {
     use super::*;
 
     fn entry(path: &str) -> Entry {
-        Entry { path: path.into(), position: 0, size: 5, sha256: [3; 32], traits: Traits::default() }
+        Entry { path: path.into(), position: 0, size: 5, sha256: [3; 32], ..Entry::default() }
+    }
+
+    fn packed(offset: u64, entries: &[Entry]) -> PackedFrame {
+        PackedFrame { offset, length: 10, decoded: 20, sha256: [4; 32], entries: entries.to_vec() }
     }
 
     fn writer_of(path: &str) -> Vec<u8> {
-        IndexWriter::default().add(0, 1, 1, &[entry(path)]).unwrap()
+        IndexWriter::default().add(&packed(0, &[entry(path)])).unwrap()
     }
 
     #[test]
     fn what_is_written_is_found_again() {
         let mut writer = IndexWriter::default();
-        let mut bytes = writer.add(0, 10, 20, &[entry("b"), entry("a")]).unwrap();
-        bytes.extend(writer.add(10, 11, 21, &[entry("c")]).unwrap());
+        let mut bytes = writer.add(&packed(0, &[entry("b"), entry("a")])).unwrap();
+        bytes.extend(writer.add(&packed(10, &[entry("c")])).unwrap());
         let (directory, place) = writer.finish().unwrap();
         assert_eq!(place.offset, bytes.len() as u64);
         let records = read_directory(&directory, &place, &Limits::default()).unwrap();

@@ -10,4 +10,5 @@ pub mod age;
 mod codec;
 pub mod frame;
 pub mod index;
+pub mod parts;
 pub mod segment;

@@ -166,6 +166,8 @@ pub struct PackedFrame {
     pub length: u64,
     /// Its decoded size.
     pub decoded: u64,
+    /// SHA-256 of its encoded form.
+    pub sha256: [u8; 32],
     /// Its members.
     pub entries: Vec<Entry>,
 }
@@ -208,11 +210,14 @@ impl Packer {
         while let Some(frame) = self.next_frame().await? {
             stream.write(&frame.encoded).await?;
             let length = frame.encoded.len() as u64;
+            // A file stands in one segment, or no tar that is read by itself would hold it.
+            let may_end = !frame.ends_within_a_file();
             tar_bytes += frame.decoded_len;
-            let place = PackedFrame { offset, length, decoded: frame.decoded_len, entries: frame.entries };
+            let Frame { sha256, decoded_len: decoded, entries, .. } = frame;
+            let place = PackedFrame { offset, length, decoded, sha256, entries };
             frames.send(place).await.map_err(|_| Error::failed("the receiver of the index is gone"))?;
             offset += length;
-            if stream.stored_so_far() >= self.packing.segment_bytes {
+            if may_end && stream.stored_so_far() >= self.packing.segment_bytes {
                 break;
             }
         }

@@ -61,6 +61,8 @@ async fn try_claim(
     }
     let created = run.vault.create(&folder.of(&key), object).await?;
     let Created::Yes(stored) = created else { return Ok(None) };
+    // Read back from every kind of storage: one that does not give out what it was given is found before the work begins.
+    run.vault.read_back(&folder.of(&key), &stored, &packed.sealed.sha256).await?;
     let indexed = index::store_all(run, &folder, &index_key, frames).await?;
     let segment = record(&key, &packed, stored.version, indexed);
     let record = SourceRecord {
@@ -74,6 +76,9 @@ async fn try_claim(
         types: Default::default(),
         skipped: Vec::new(),
         problems: Vec::new(),
+        notices: Vec::new(),
+        contents: Default::default(),
+        units: Vec::new(),
         segments: vec![segment],
     };
     Ok(Some(Claim { folder, started, record }))
@@ -125,6 +130,6 @@ fn configuration(run: &Run<'_>) -> Result<Vec<Member>> {
         files.push((path, content));
     }
     let member =
-        |(path, content): (String, Vec<u8>)| Member { path, content: vec![content.into()], traits: Default::default() };
+        |(path, content): (String, Vec<u8>)| Member::whole(path, vec![content.into()], Default::default());
     Ok(files.into_iter().map(member).collect())
 }

@@ -21,14 +21,9 @@ const LOOKED_AT: usize = 200;
 ///
 /// One that this run's own key signed is preferred, so that nobody who can write to the vault can make the chain lead to
 /// something else; another only counts where there is none, as after a change of keys.
-pub(super) async fn find_previous(run: &Run<'_>, folder: &BackupFolder) -> Option<Previous> {
-    let ids = match run.vault.backup_ids(&folder.cluster).await {
-        Ok(ids) => ids,
-        Err(e) => {
-            tracing::warn!(error = %e.one_line(), "look for the previous backup");
-            return None;
-        }
-    };
+/// A list that fails ends the run: a chain that begins anew is a sign that backups were taken away.
+pub(super) async fn find_previous(run: &Run<'_>, folder: &BackupFolder) -> Result<Option<Previous>> {
+    let ids = run.vault.backup_ids(&folder.cluster).await.map_err(|e| e.within("look for the previous backup"))?;
     let own = run.signer.signers();
     let mut other = None;
     for id in ids.into_iter().rev().filter(|id| *id < folder.id).take(LOOKED_AT) {
@@ -37,7 +32,7 @@ pub(super) async fn find_previous(run: &Run<'_>, folder: &BackupFolder) -> Optio
             Ok(Some(found)) => {
                 let previous = Previous { id: candidate.id, sha256: digest(&found.bytes) };
                 if found.standing.is_trusted() {
-                    return Some(previous);
+                    return Ok(Some(previous));
                 }
                 other.get_or_insert(previous);
             }
@@ -46,7 +41,7 @@ pub(super) async fn find_previous(run: &Run<'_>, folder: &BackupFolder) -> Optio
             Err(e) => tracing::warn!(backup = %candidate.id, error = %e.one_line(), "passed over in the chain"),
         }
     }
-    other
+    Ok(other)
 }
 
 /// Signs and stores the manifest, unless it is too late for it.

@@ -4,7 +4,7 @@ use tokio::sync::mpsc;
 
 use super::Run;
 use super::store::{BLOCKS_WAITING, object, send};
-use crate::archive::index::{DirectoryPlace, IndexWriter};
+use crate::archive::index::{DirectoryPlace, IndexWriter, begun};
 use crate::archive::segment::{PackedFrame, Sealed, SealingStream};
 use crate::error::{Error, Result};
 use crate::vault::layout::BackupFolder;
@@ -76,9 +76,9 @@ async fn write(mut stream: SealingStream, mut frames: mpsc::Receiver<PackedFrame
     let mut writer = IndexWriter::default();
     let (mut members, mut content_bytes) = (0, 0);
     while let Some(frame) = frames.recv().await {
-        let lines = writer.add(frame.offset, frame.length, frame.decoded, &frame.entries)?;
+        let lines = writer.add(&frame)?;
         stream.write(&lines).await?;
-        members += frame.entries.len() as u64;
+        members += begun(&frame.entries);
         content_bytes += frame.entries.iter().map(|entry| entry.size).sum::<u64>();
     }
     let (lines, directory) = writer.finish()?;

@@ -11,15 +11,17 @@
 mod claim;
 mod commit;
 mod index;
+mod reuse;
 mod store;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use self::claim::Claim;
+use self::reuse::Reusable;
 use crate::archive::age::Recipients;
 use crate::archive::segment::Packing;
 use crate::clock::Clock;
@@ -32,8 +34,8 @@ use crate::vault::Vault;
 use crate::vault::manifest::{Manifest, SourceRecord, Status, WindowRecord};
 use crate::vault::signature::Signer;
 
-/// Stored size at which a segment is closed: large enough for few requests, small enough to be sent again.
-const SEGMENT_BYTES: u64 = 1 << 30;
+/// How long a source may take to clean up.
+const TIME_TO_CLOSE: Duration = Duration::from_secs(30);
 
 /// Everything that a run needs.
 pub struct Run<'a> {
@@ -61,6 +63,8 @@ pub struct Run<'a> {
     pub clock: &'a dyn Clock,
     /// Who is told how it goes.
     pub progress: &'a dyn Progress,
+    /// How long to wait before a source that could not be read is read again, each time; none when a person waits.
+    pub retries: Vec<Duration>,
     /// Ends the reading: what was read by then is committed as a partial backup.
     pub stop: CancellationToken,
     /// Stops the run; nothing is committed then.
@@ -89,15 +93,17 @@ pub struct ClusterFacts {
 impl Run<'_> {
     /// Takes the backup and commits it. The manifest's status says whether anything is missing.
     pub async fn take(self) -> Result<Manifest> {
-        let (claim, records) = tokio::select! {
+        let stored = tokio::select! {
             biased;
-            () = self.cancel.cancelled() => return Err(interrupted()),
-            withdrawn = self.withdrawn() => return Err(withdrawn),
-            stored = self.store_all() => stored?,
+            () = self.cancel.cancelled() => Err(interrupted()),
+            withdrawn = self.withdrawn() => Err(withdrawn),
+            stored = self.store_all() => stored,
         };
+        self.close_sources().await;
+        let (claim, records) = stored?;
         refuse_empty(&records, &self.stop)?;
         // It may take long, and the permission does not last.
-        let previous = commit::find_previous(&self, &claim.folder).await;
+        let previous = commit::find_previous(&self, &claim.folder).await?;
         let until = match self.permission {
             Some(permission) => Some(permission.to_commit().await?),
             None => None,
@@ -113,20 +119,35 @@ impl Run<'_> {
         }
     }
 
+    /// What sources made in the systems that they read goes again, also after a failure.
+    async fn close_sources(&self) {
+        for (name, source) in &self.sources {
+            let closed = tokio::time::timeout(TIME_TO_CLOSE, source.close()).await;
+            let why = match closed {
+                Ok(Ok(())) => continue,
+                Ok(Err(e)) => e.one_line(),
+                Err(_) => format!("no answer within {} s", TIME_TO_CLOSE.as_secs()),
+            };
+            tracing::warn!(source = name, error = why, "clean up after the backup");
+        }
+    }
+
     async fn store_all(&self) -> Result<(Claim, Vec<SourceRecord>)> {
         let claim = claim::claim(self).await?;
+        let reusable = Reusable::find_all(self, &claim.folder).await;
         let mut records = vec![claim.record.clone()];
         for (name, source) in &self.sources {
             if self.stop.is_cancelled() {
                 break;
             }
-            records.push(store::save(self, &claim.folder, name, source.as_ref()).await?);
+            records.push(store::save(self, &claim.folder, name, source.as_ref(), &reusable).await?);
         }
         Ok((claim, records))
     }
 
     fn packing(&self, started: Timestamp) -> Packing {
-        Packing { workers: self.workers, segment_bytes: SEGMENT_BYTES, modified: started.as_second().max(0) as u64 }
+        let segment_bytes = self.schedule.segment_bytes;
+        Packing { workers: self.workers, segment_bytes, modified: started.as_second().max(0) as u64 }
     }
 }
 

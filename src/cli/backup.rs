@@ -1,7 +1,7 @@
 //! `backup`: take a backup now.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::{ArgGroup, Args};
 use serde::Serialize;
@@ -18,13 +18,16 @@ use crate::cluster::Cluster;
 use crate::config::{self, CONFIGURATION_SOURCE, Name, Rotate, Schedule, SourceKind, SourceSpec};
 use crate::error::{Context, Error, Kind, Result};
 use crate::scheduler::{Lease, Night, Timing};
-use crate::sources::{Kubernetes, Source};
+use crate::sources::{Files, Kubernetes, Prometheus, Source};
 use crate::vault::Vault;
 use crate::vault::manifest::{Manifest, Omission, SourceRecord, Status, WindowRecord};
 use crate::vault::signature::Signer;
 
 /// How many problems are told on standard error; all of them stand in the manifest.
 const PROBLEMS_SHOWN: usize = 20;
+
+/// At night nobody is there to start it again: how long a source that could not be read is left alone, each time.
+const RETRIES: [Duration; 3] = [Duration::from_secs(10), Duration::from_secs(60), Duration::from_secs(300)];
 
 const EXAMPLES: &str = "\
 Examples:
@@ -86,6 +89,12 @@ struct SourceSummary<'m> {
     seconds: f64,
     problems: &'m [Omission],
     skipped: &'m [Omission],
+    /// What is worth knowing, though nothing is missing.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    notices: &'m [Omission],
+    /// Bytes of content that were taken over from an earlier backup instead of being read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    copied_bytes: Option<u64>,
 }
 
 /// Everything that can be known to be wrong before anything is written has been checked.
@@ -93,7 +102,8 @@ struct Ready {
     schedule: Schedule,
     recipients: Recipients,
     signer: Signer,
-    cluster: Cluster,
+    /// Connected to where a source, or the lease, needs it.
+    cluster: Option<Cluster>,
     facts: ClusterFacts,
     vault: Vault,
     /// Held while the run lasts.
@@ -125,7 +135,7 @@ async fn take_backup(
     let ready = tokio::select! {
         biased;
         () = global.cancel.cancelled() => Err(Error::new(Kind::Interrupted, "interrupted; nothing was written")),
-        ready = prepare(schedule, timing, cluster, global) => ready,
+        ready = prepare(schedule, timing, &wanted, cluster, global) => ready,
     }?;
     let (mut ready, night) = match ready {
         Prepared::Ready(ready, night) => (ready, night),
@@ -229,6 +239,7 @@ fn tell_taken(taken: &Taken, global: &Global) -> Outcome {
 async fn prepare(
     schedule: Schedule,
     timing: Option<Timing>,
+    wanted: &[SourceSpec],
     cluster: &ClusterArgs,
     global: &Global,
 ) -> Result<Prepared> {
@@ -237,20 +248,28 @@ async fn prepare(
     age::begin(&recipients).map_err(|e| in_schedule(e, &schedule))?;
     let signer = Signer::read(&schedule.signing_key)?;
     check_included(&schedule, global)?;
-    let cluster = Cluster::connect(global.cluster_access(cluster)).await?;
-    let facts = ClusterFacts { version: Some(cluster.version().await?), uid: cluster.uid().await };
+    let is_read = wanted.iter().any(|source| source.kind.needs_cluster());
+    let mut facts = ClusterFacts::default();
+    let cluster = match is_read || timing.is_some() || schedule.lease.is_some() {
+        true => {
+            let cluster = Cluster::connect(global.cluster_access(cluster)).await?;
+            facts = ClusterFacts { version: Some(cluster.version().await?), uid: cluster.uid().await };
+            Some(cluster)
+        }
+        false => None,
+    };
     let vault = Vault::open_or_create(&schedule.vault, &global.store_settings()).await?;
     let mut ready = Ready { schedule, recipients, signer, cluster, facts, vault, lease: None };
     let Some(timing) = timing else {
         if ready.schedule.lease.is_some() {
-            ready.lease = Some(take_lease(&ready.schedule, &ready.cluster).await?);
+            ready.lease = Some(take_lease(&ready.schedule, ready.cluster()?).await?);
         }
         return Ok(Prepared::Ready(Box::new(ready), None));
     };
     if let Err(taken) = turn(&timing, &ready, global).await? {
         return Ok(Prepared::Taken(taken));
     }
-    ready.lease = Some(take_lease(&ready.schedule, &ready.cluster).await?);
+    ready.lease = Some(take_lease(&ready.schedule, ready.cluster()?).await?);
     // Another run may have ended just before it gave the lease away.
     match turn(&timing, &ready, global).await {
         Ok(Ok(night)) => Ok(Prepared::Ready(Box::new(ready), Some((timing, night)))),
@@ -277,6 +296,10 @@ async fn turn(timing: &Timing, ready: &Ready, global: &Global) -> Result<Result<
 }
 
 impl Ready {
+    fn cluster(&self) -> Result<&Cluster> {
+        self.cluster.as_ref().ok_or_else(|| Error::failed("no cluster is connected"))
+    }
+
     async fn release(&mut self) {
         if let Some(lease) = self.lease.take() {
             lease.release().await;
@@ -316,11 +339,13 @@ async fn take(
         vault: &ready.vault,
         own: &own,
     });
-    let sources = wanted.iter().map(|source| (source.name.to_string(), build(source, &ready.cluster))).collect();
+    let built = wanted.iter().map(|source| Ok((source.name.to_string(), build(source, ready)?)));
+    let sources = built.collect::<Result<Vec<_>>>()?;
     let run = Run {
         vault: &ready.vault,
         schedule: &ready.schedule,
         sources,
+        retries: if night.is_some() { RETRIES.to_vec() } else { Vec::new() },
         stop: night.map(|(_, night)| stop_at_close(&ready.schedule, night)).unwrap_or_default(),
         permission: held.as_ref().map(|held| held as &dyn Permission),
         window: night.map(|(_, night)| WindowRecord { opens: night.opens, closes: night.closes }),
@@ -336,12 +361,13 @@ async fn take(
     run.take().await
 }
 
-fn build(source: &SourceSpec, cluster: &Cluster) -> Box<dyn Source> {
-    match &source.kind {
-        SourceKind::Kubernetes(scope) => {
-            Box::new(Kubernetes::new(source.name.as_str(), cluster.clone(), scope.clone()))
-        }
-    }
+fn build(source: &SourceSpec, ready: &Ready) -> Result<Box<dyn Source>> {
+    let name = source.name.as_str();
+    Ok(match &source.kind {
+        SourceKind::Kubernetes(scope) => Box::new(Kubernetes::new(name, ready.cluster()?.clone(), scope.clone())),
+        SourceKind::Files(scope) => Box::new(Files::new(name, scope.clone())),
+        SourceKind::Prometheus(scope) => Box::new(Prometheus::new(name, scope.clone())?),
+    })
 }
 
 fn summarize<'m>(manifest: &'m Manifest, vault: &'m str, seconds: f64) -> Summary<'m> {
@@ -355,6 +381,8 @@ fn summarize<'m>(manifest: &'m Manifest, vault: &'m str, seconds: f64) -> Summar
         seconds: s.milliseconds as f64 / 1000.0,
         problems: &s.problems,
         skipped: &s.skipped,
+        notices: &s.notices,
+        copied_bytes: (!s.units.is_empty()).then(|| s.copied_bytes()),
     };
     Summary {
         id: manifest.id.to_string(),
@@ -371,6 +399,11 @@ fn tell_problems(summary: &Summary<'_>, global: &Global) {
     let all: Vec<_> = summary.sources.iter().flat_map(|s| s.problems.iter().map(move |p| (s.name, p))).collect();
     for (source, problem) in all.iter().take(PROBLEMS_SHOWN) {
         global.warn(format!("not in the backup: {source}: {}: {}", problem.what, problem.why));
+    }
+    for source in &summary.sources {
+        for notice in source.notices {
+            global.warn(format!("{}: {}: {}", source.name, notice.what, notice.why));
+        }
     }
     if all.len() > PROBLEMS_SHOWN {
         let more = words::counted((all.len() - PROBLEMS_SHOWN) as u64, "more problem");

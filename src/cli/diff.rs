@@ -78,8 +78,9 @@ async fn stored_scopes(backup: &OpenBackup) -> Result<Scopes> {
     let text = String::from_utf8(content).map_err(|e| Error::integrity("the stored schedule is no text").because(e))?;
     let schedule = parse_stored_schedule(&text).map_err(|e| e.within("read the schedule in the backup"))?;
     let taken = |name: &str| backup.manifest.source(name).is_some();
-    let scopes = schedule.sources.into_iter().map(|s| match s.kind {
-        SourceKind::Kubernetes(scope) => (s.name.to_string(), scope),
+    let scopes = schedule.sources.into_iter().filter_map(|s| match s.kind {
+        SourceKind::Kubernetes(scope) => Some((s.name.to_string(), scope)),
+        _ => None,
     });
     Ok(scopes.filter(|(name, _)| taken(name)).collect())
 }

@@ -21,6 +21,7 @@ use crate::cluster::Cluster;
 use crate::config::{self, Action, CONFIGURATION_SOURCE, Conflict, Manual, RestorePlan, parse_duration};
 use crate::error::{Context, Error, Kind, Result};
 use crate::reader::OpenBackup;
+use crate::vault::manifest::Status;
 use crate::restore::{Operator, Restore, RestoreStatus, RestoreSummary, Restored};
 
 const EXAMPLES: &str = "\
@@ -89,7 +90,12 @@ pub async fn run(args: &RestoreArgs, global: &Global) -> Outcome {
     };
     let identities = args.identity.require(global).await?;
     let signers = args.trust.read(global)?;
-    let cluster = Cluster::connect(global.cluster_access(&args.target)).await?;
+    // What is wrong with the context is told before anything is asked.
+    let connect = || Cluster::connect(global.cluster_access(&args.target));
+    let early = match &file_plan {
+        Some(plan) if plan.needs_cluster() => Some(connect().await?),
+        _ => None,
+    };
     let prepare = async {
         let (vault, of) = args.place.open(args.schedule.as_deref(), global).await?;
         let chosen = choose(&vault, &of, &args.backup, signers.as_ref(), global).await?;
@@ -99,16 +105,22 @@ pub async fn run(args: &RestoreArgs, global: &Global) -> Outcome {
             None => stored_plan(&backup, args.plan.as_deref().unwrap_or_default()).await?,
         };
         refuse_questions(&plan, args)?;
-        cluster.version().await?;
-        Ok::<_, Error>((backup, plan, unpacked))
+        let cluster = match early {
+            None if plan.needs_cluster() => Some(connect().await?),
+            early => early,
+        };
+        if let Some(cluster) = &cluster {
+            cluster.version().await?;
+        }
+        Ok::<_, Error>((backup, plan, unpacked, cluster))
     };
     // The plan's runbooks are shown when their step comes, so they stay until the end.
-    let (backup, plan, _unpacked) = tokio::select! {
+    let (backup, plan, _unpacked, cluster) = tokio::select! {
         biased;
         () = global.cancel.cancelled() => return Err(Error::new(Kind::Interrupted, "interrupted; nothing was written")),
         prepared = prepare => prepared?,
     };
-    announce(&backup, &plan, &cluster, args, global);
+    announce(&backup, &plan, cluster.as_ref(), args, global);
     let restore = Restore {
         plan,
         backup,
@@ -129,18 +141,30 @@ pub async fn run(args: &RestoreArgs, global: &Global) -> Outcome {
     }
 }
 
-fn announce(backup: &OpenBackup, plan: &RestorePlan, cluster: &Cluster, args: &RestoreArgs, global: &Global) {
+fn announce(backup: &OpenBackup, plan: &RestorePlan, cluster: Option<&Cluster>, args: &RestoreArgs, global: &Global) {
     let verb = if args.dry_run { "would restore" } else { "restores" };
     let manifest = &backup.manifest;
     global.note(format!(
-        "plan {} {verb} {} of {} ({}) into {} ({})",
+        "plan {} {verb} {} of {} ({}){}",
         plan.name,
         manifest.id,
         manifest.cluster,
-        counted(manifest.items(), "object"),
-        cluster.name(),
-        cluster.server()
+        counted(manifest.items(), "item"),
+        cluster.map(|cluster| format!(" into {} ({})", cluster.name(), cluster.server())).unwrap_or_default(),
     ));
+    if manifest.status == Status::Partial {
+        let problems = manifest.sources.iter().map(|s| s.problems.len() as u64).sum();
+        let left_out = match manifest.left_out_sources.as_slice() {
+            [] => String::new(),
+            names => format!(", and without {}", names.join(", ")),
+        };
+        global.warn(format!(
+            "{} is partial: it was saved with {}{left_out}; `ckbackup show {}` says what it lacks",
+            manifest.id,
+            counted(problems, "problem"),
+            manifest.id
+        ));
+    }
 }
 
 const AGAIN: &str = "run the same command again: what is there already counts as unchanged";
@@ -153,7 +177,10 @@ fn judge(summary: &RestoreSummary, global: &Global) -> Outcome {
             let there = count(items.created + items.updated + items.unchanged);
             Err(Error::new(Kind::Interrupted, format!("interrupted; {there} objects are in the cluster")).hint(AGAIN))
         }
-        RestoreStatus::Stopped => Err(Error::failed(format!("the API server {} was lost", summary.target)).hint(AGAIN)),
+        RestoreStatus::Stopped => {
+            let server = summary.target.as_deref().unwrap_or_default();
+            Err(Error::failed(format!("the API server {server} was lost")).hint(AGAIN))
+        }
         RestoreStatus::Incomplete => Ok(Kind::Incomplete.exit_code()),
         RestoreStatus::DryRun if !summary.failures.is_empty() => Ok(Kind::Incomplete.exit_code()),
         RestoreStatus::Complete if !summary.rto.met => Ok(Kind::PastRto.exit_code()),
@@ -161,14 +188,17 @@ fn judge(summary: &RestoreSummary, global: &Global) -> Outcome {
     }
 }
 
-fn human(summary: &RestoreSummary, _: Output) -> String {
+fn human(summary: &RestoreSummary, form: Output) -> String {
+    if form == Output::Name {
+        return format!("{}\n", summary.backup);
+    }
     let mut text = String::new();
     let headings = ["STEP", "STATUS", "TIME", "CREATED", "UPDATED", "UNCHANGED", "SKIPPED", "FAILED", ""];
     let mut table = Table::new(&headings).right(&[2, 3, 4, 5, 6, 7]);
     for step in &summary.steps {
         let items = &step.items;
         let numbers = match step.kind {
-            "apply" => [items.created, items.updated, items.unchanged, items.skipped, items.failed].map(count),
+            "apply" | "files" | "prometheus" => [items.created, items.updated, items.unchanged, items.skipped, items.failed].map(count),
             _ => Default::default(),
         };
         let first = [step.name.clone(), step.status.to_string(), span(step.seconds)];

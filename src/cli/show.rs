@@ -75,10 +75,12 @@ fn human(report: &Report<'_>, form: Output, now: Timestamp) -> String {
     let mut text = head(report, now);
     text.push('\n');
     text += &sources(report.manifest);
+    text += &contents(report.manifest);
     for source in &report.manifest.sources {
         text += &types(source, wide);
         text += &omissions("Problems", &source.name, &source.problems, wide);
         text += &omissions("Left out on purpose", &source.name, &source.skipped, wide);
+        text += &omissions("Worth knowing", &source.name, &source.notices, wide);
     }
     if wide {
         text += &objects(report.manifest);
@@ -146,6 +148,27 @@ fn sources(manifest: &Manifest) -> String {
         ]);
     }
     table.to_string()
+}
+
+/// What the sources say is inside, and how much of it was taken over.
+fn contents(manifest: &Manifest) -> String {
+    let mut text = String::new();
+    for s in &manifest.sources {
+        if let Some(events) = &s.contents.events {
+            let (count, first, last) = (words::counted(events.count, "event"), events.first, events.last);
+            let _ = writeln!(text, "{}: {count}, from {first} to {last}", s.name);
+        }
+        if let Some(metrics) = &s.contents.metrics {
+            let (blocks, series) = (words::counted(metrics.blocks, "block"), words::count(metrics.series));
+            let (samples, first, last) = (words::count(metrics.samples), metrics.first, metrics.last);
+            let _ = writeln!(text, "{}: {blocks}, {series} series, {samples} samples, from {first} to {last}", s.name);
+        }
+        let copied = s.copied_bytes();
+        if copied > 0 {
+            let _ = writeln!(text, "{}: {} had not changed, and were copied", s.name, words::size(copied));
+        }
+    }
+    if text.is_empty() { text } else { format!("\n{text}") }
 }
 
 /// The most frequent types, or all by name.

@@ -130,7 +130,13 @@ impl Cluster {
         timeout: Duration,
         found: &mut Discovered,
     ) -> Result<Vec<Group>, ApiError> {
-        let legacy: Legacy = serde_json::from_slice(body).unwrap_or_default();
+        let legacy: Legacy = match serde_json::from_slice(body) {
+            Ok(legacy) => legacy,
+            Err(e) => {
+                found.problems.push((format!("the groups under {root}"), format!("the answer cannot be read: {e}")));
+                return Ok(Vec::new());
+            }
+        };
         let core = legacy.versions.into_iter().map(|v| (String::new(), v));
         let named = legacy.groups.into_iter().flat_map(|mut g| {
             let preferred = g.preferred_version.version.clone();
@@ -143,7 +149,14 @@ impl Cluster {
             let path = if root == "/api" { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
             match Retry::default().run(|| self.get(&path, None, timeout)).await {
                 Ok(body) => {
-                    let list: LegacyResources = serde_json::from_slice(&body).unwrap_or_default();
+                    let list: LegacyResources = match serde_json::from_slice(&body) {
+                        Ok(list) => list,
+                        Err(e) => {
+                            let why = format!("the answer cannot be read: {e}");
+                            found.problems.push((format!("{group}/{version}"), why));
+                            continue;
+                        }
+                    };
                     let version = Version { version, freshness: String::new(), resources: list.into_resources(&group) };
                     match groups.iter_mut().find(|g| g.metadata.name == group) {
                         Some(known) => known.versions.push(version),

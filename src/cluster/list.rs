@@ -203,7 +203,8 @@ fn next_limit(page_size: u32, bytes: u64, items: u64) -> u32 {
         return page_size;
     }
     let each = (bytes / items).max(1);
-    (PAGE_TARGET / each).clamp(5, u64::from(page_size)) as u32
+    // Not fewer than five, or a list of large objects would need a request for each.
+    (PAGE_TARGET / each).max(5).min(u64::from(page_size)) as u32
 }
 
 #[derive(Deserialize)]

@@ -119,6 +119,16 @@ impl Cluster {
         Some(object["metadata"]["uid"].as_str()?.to_string())
     }
 
+    /// Whether an error that stayed is about the server rather than about one request: it does not answer any question, or does
+    /// not accept the credentials. One object that always breaks its connection is no lost server.
+    pub async fn is_lost(&self, error: &ApiError) -> bool {
+        match &error.cause {
+            Cause::Status { code, .. } => *code == 401,
+            Cause::Transport(_) | Cause::TimedOut(_) => self.version().await.is_err(),
+            Cause::TooLong(_) => false,
+        }
+    }
+
     /// One GET, once.
     pub async fn get(&self, path: &str, accept: Option<&str>, timeout: Duration) -> Result<Bytes, ApiError> {
         self.send(Call { accept, ..Call::get(path, timeout) }).await

@@ -18,7 +18,7 @@ pub struct Retry {
     pub first: Duration,
     /// Longest wait between two tries, `Retry-After` excepted.
     pub longest: Duration,
-    /// No try begins later than this after the first.
+    /// No try begins later than this after the first, unless the server names a time.
     pub within: Duration,
 }
 
@@ -36,6 +36,9 @@ impl Default for Retry {
 
 /// Longest `Retry-After` that is heeded to the letter.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// How long a server is believed that says when it wants to be asked again.
+const PATIENCE_WITH_BUSY: Duration = Duration::from_secs(300);
 
 impl Retry {
     /// For questions that come before the work: long enough for a hiccup, and a server that is down is told at once.
@@ -56,8 +59,11 @@ impl Retry {
                 Err(e) if !e.is_transient() => return Err(e),
                 Err(e) => e,
             };
-            let pause = asked_for(&error).unwrap_or(jittered(wait));
-            if begin.elapsed() + pause > self.within {
+            let (pause, within) = match asked_for(&error) {
+                Some(pause) => (pause, self.within.max(PATIENCE_WITH_BUSY)),
+                None => (jittered(wait), self.within),
+            };
+            if begin.elapsed() + pause > within {
                 return Err(error);
             }
             tracing::debug!(%error, ?pause, "try again");
@@ -112,6 +118,14 @@ mod tests {
             .await;
         assert!(result.is_ok());
         assert_eq!((tries.get(), begin.elapsed().as_secs()), (3, 14));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_asks_for_a_minute_again_and_again_gets_it_and_not_for_ever() {
+        let begin = Instant::now();
+        let result = Retry::default().run(|| async { Err::<(), _>(answer(503, Some(60))) }).await;
+        assert!(result.is_err());
+        assert_eq!(begin.elapsed().as_secs(), 300);
     }
 
     #[tokio::test(start_paused = true)]

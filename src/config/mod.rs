@@ -15,12 +15,15 @@ mod graph;
 mod kinds;
 mod location;
 mod names;
+mod paths;
 mod plan;
 mod problems;
 mod raw;
 mod schedule;
 mod scope;
 mod selector;
+mod size;
+mod source;
 mod window;
 mod yaml;
 
@@ -36,12 +39,17 @@ pub use filter::{Filter, Patterns};
 pub use kinds::KindPattern;
 pub use location::{VaultLocation, parse_endpoint};
 pub use names::{ClusterName, Name};
-pub use plan::{Action, Apply, Conflict, DEFAULT_GATE_TIMEOUT, Gate, Manual, RestorePlan, Runbook, Step, Subject};
-pub use schedule::{
-    CONFIGURATION_SOURCE, CatchUp, DEFAULT_KEEP, LeaseNames, OnWindowClose, Rotate, Schedule, SourceKind, SourceSpec,
+pub use paths::PathFilter;
+pub use plan::{
+    Action, Apply, Conflict, DEFAULT_GATE_TIMEOUT, Gate, Manual, PrometheusCheck, RestoreFiles, RestorePlan,
+    RestorePrometheus, Runbook, Step, Subject,
 };
+pub use schedule::{CatchUp, DEFAULT_KEEP, LeaseNames, OnWindowClose, Rotate, Schedule};
 pub use scope::{DEFAULT_PAGE_SIZE, DEFAULT_PARALLELISM, DEFAULT_REQUEST_TIMEOUT, KubernetesScope};
 pub use selector::LabelSelector;
+pub use source::{
+    CONFIGURATION_SOURCE, FilesScope, HttpAccess, Limits, LogFormat, PrometheusScope, SourceKind, SourceSpec,
+};
 pub use window::Window;
 
 use crate::error::{Error, Result};

@@ -4,15 +4,19 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use url::Url;
+
 use super::duration::{Rto, parse_duration};
 use super::filter::Filter;
 use super::graph;
 use super::kinds::{self, KindPattern};
 use super::names::Name;
+use super::paths::{self, PathFilter};
 use super::problems::{Problems, listed, nearest, suggestion};
 use super::raw;
 use super::scope::{filter, optional_selector};
 use super::selector::LabelSelector;
+use super::source::{self, HttpAccess};
 use crate::error::{Error, Result};
 
 /// How long a gate waits, unless the plan says.
@@ -57,6 +61,10 @@ pub enum Action {
     Gate(Gate),
     /// Asks a person to do something.
     Manual(Manual),
+    /// Puts the files of a source into a folder.
+    Files(RestoreFiles),
+    /// Puts the blocks of a Prometheus into a data directory.
+    Prometheus(RestorePrometheus),
 }
 
 impl Action {
@@ -66,6 +74,8 @@ impl Action {
             Action::Apply(_) => "apply",
             Action::Gate(_) => "gate",
             Action::Manual(_) => "manual",
+            Action::Files(_) => "files",
+            Action::Prometheus(_) => "prometheus",
         }
     }
 }
@@ -152,6 +162,41 @@ pub struct Manual {
     pub runbook: Option<Runbook>,
 }
 
+/// Which files are put where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoreFiles {
+    /// The source that they are taken from.
+    pub source: Name,
+    /// The folder that they are put into, below which they have the paths that they were saved with.
+    pub to: PathBuf,
+    /// Which of them.
+    pub names: PathFilter,
+    /// What happens to files that exist already; without it, what the command line says.
+    pub conflict: Option<Conflict>,
+}
+
+/// Where the blocks of a Prometheus are put, and how it is checked that they arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestorePrometheus {
+    /// The source that they are taken from.
+    pub source: Name,
+    /// The data directory, in which no other block may be.
+    pub to: PathBuf,
+    /// A Prometheus that is asked afterwards.
+    pub check: Option<PrometheusCheck>,
+}
+
+/// A Prometheus that serves the restored data directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrometheusCheck {
+    /// Where its API is.
+    pub url: Url,
+    /// How long it may take until it is ready.
+    pub timeout: Duration,
+    /// How to log in.
+    pub access: HttpAccess,
+}
+
 /// A runbook that a plan points to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Runbook {
@@ -182,6 +227,11 @@ impl RestorePlan {
     /// The steps' positions in layers: those of one layer wait only for steps of earlier layers.
     pub fn order(&self) -> &[Vec<usize>] {
         &self.layers
+    }
+
+    /// Whether a step writes to a cluster, or looks at one.
+    pub fn needs_cluster(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.action, Action::Apply(_) | Action::Gate(_)))
     }
 
     /// The position of the step that restores an object: the first apply step that names its kind and selects it, else
@@ -277,21 +327,94 @@ fn step(raw: &raw::Step, all: &[raw::Step], path: &str, file: &Path, problems: &
 }
 
 fn action(raw: &raw::Step, path: &str, file: &Path, problems: &mut Problems<'_>) -> Option<Action> {
-    match (&raw.apply, &raw.gate, &raw.manual) {
-        (Some(raw), None, None) => apply(raw, &format!("{path}.apply"), problems).map(Action::Apply),
-        (None, Some(raw), None) => gate(raw, &format!("{path}.gate"), problems).map(Action::Gate),
-        (None, None, Some(raw)) => manual(raw, &format!("{path}.manual"), file, problems).map(Action::Manual),
-        (None, None, None) => {
-            problems.add(path, format!("step `{}` does nothing; give it `apply`, `gate` or `manual`", raw.name));
-            None
-        }
-        (apply, gate, manual) => {
-            let given = [("apply", apply.is_some()), ("gate", gate.is_some()), ("manual", manual.is_some())];
-            let given: Vec<&str> = given.iter().filter(|(_, given)| *given).map(|(key, _)| *key).collect();
-            let what = format!("step `{}` has {}; make it one step for each", raw.name, listed(&given));
-            problems.add(path, what);
-            None
-        }
+    let mut given: Vec<(&str, RawAction<'_>)> = Vec::new();
+    given.extend(raw.apply.as_ref().map(|raw| ("apply", RawAction::Apply(raw))));
+    given.extend(raw.gate.as_ref().map(|raw| ("gate", RawAction::Gate(raw))));
+    given.extend(raw.manual.as_ref().map(|raw| ("manual", RawAction::Manual(raw))));
+    given.extend(raw.files.as_ref().map(|raw| ("files", RawAction::Files(raw))));
+    given.extend(raw.prometheus.as_ref().map(|raw| ("prometheus", RawAction::Prometheus(raw))));
+    let [(key, action)] = given.as_slice() else {
+        let keys: Vec<&str> = given.iter().map(|(key, _)| *key).collect();
+        let what = match keys.is_empty() {
+            true => format!("step `{}` does nothing; give it {}", raw.name, listed(&STEP_KINDS)),
+            false => format!("step `{}` has {}; make it one step for each", raw.name, listed(&keys)),
+        };
+        problems.add(path, what);
+        return None;
+    };
+    let path = format!("{path}.{key}");
+    match action {
+        RawAction::Apply(raw) => apply(raw, &path, problems).map(Action::Apply),
+        RawAction::Gate(raw) => gate(raw, &path, problems).map(Action::Gate),
+        RawAction::Manual(raw) => manual(raw, &path, file, problems).map(Action::Manual),
+        RawAction::Files(raw) => files(raw, &path, file, problems).map(Action::Files),
+        RawAction::Prometheus(raw) => prometheus(raw, &path, file, problems).map(Action::Prometheus),
+    }
+}
+
+/// What a step says that it does, as typed.
+enum RawAction<'a> {
+    Apply(&'a raw::Apply),
+    Gate(&'a raw::Gate),
+    Manual(&'a raw::Manual),
+    Files(&'a raw::RestoreFiles),
+    Prometheus(&'a raw::RestorePrometheus),
+}
+
+/// The keys that say what a step does.
+const STEP_KINDS: [&str; 5] = ["apply", "gate", "manual", "files", "prometheus"];
+
+fn files(raw: &raw::RestoreFiles, path: &str, file: &Path, problems: &mut Problems<'_>) -> Option<RestoreFiles> {
+    let source = problems.parse(&format!("{path}.source"), &raw.source);
+    let to = target_folder(&raw.to, &format!("{path}.to"), file, problems);
+    let names = paths::validate(&raw.names, &format!("{path}.names"), problems);
+    let conflict = optional_conflict(raw.conflict.as_ref(), &format!("{path}.conflict"), problems);
+    Some(RestoreFiles { source: source?, to: to?, names: names?, conflict: conflict? })
+}
+
+fn prometheus(
+    raw: &raw::RestorePrometheus,
+    path: &str,
+    file: &Path,
+    problems: &mut Problems<'_>,
+) -> Option<RestorePrometheus> {
+    let source = problems.parse(&format!("{path}.source"), &raw.source);
+    let to = target_folder(&raw.to, &format!("{path}.to"), file, problems);
+    let check = match &raw.check {
+        None => Some(None),
+        Some(raw) => prometheus_check(raw, &format!("{path}.check"), file, problems).map(Some),
+    };
+    Some(RestorePrometheus { source: source?, to: to?, check: check? })
+}
+
+fn prometheus_check(
+    raw: &raw::PrometheusCheck,
+    path: &str,
+    file: &Path,
+    problems: &mut Problems<'_>,
+) -> Option<PrometheusCheck> {
+    let url = source::http_url(&raw.url, &format!("{path}.url"), problems);
+    let timeout = match &raw.timeout {
+        None => Some(DEFAULT_GATE_TIMEOUT),
+        Some(text) => problems.check(&format!("{path}.timeout"), parse_duration(text)),
+    };
+    let access = source::http_access(&raw.access, &format!("{path}.access"), super::folder_of(file), problems);
+    Some(PrometheusCheck { url: url?, timeout: timeout?, access: access? })
+}
+
+/// Relative paths are taken from the plan's folder.
+fn target_folder(text: &str, path: &str, file: &Path, problems: &mut Problems<'_>) -> Option<PathBuf> {
+    if text.trim().is_empty() {
+        problems.add(path, "names no folder");
+        return None;
+    }
+    Some(super::folder_of(file).join(text))
+}
+
+fn optional_conflict(given: Option<&String>, path: &str, problems: &mut Problems<'_>) -> Option<Option<Conflict>> {
+    match given {
+        None => Some(None),
+        Some(text) => problems.parse(path, text).map(Some),
     }
 }
 
@@ -312,10 +435,7 @@ fn apply(raw: &raw::Apply, path: &str, problems: &mut Problems<'_>) -> Option<Ap
     let namespaces = filter(&raw.namespaces, &key("namespaces"), problems);
     let labels = optional_selector(raw.labels.as_deref(), &key("labels"), problems);
     let status = kinds::validate(&raw.status, &key("status"), problems);
-    let conflict = match &raw.conflict {
-        None => Some(None),
-        Some(text) => problems.parse(&key("conflict"), text).map(Some),
-    };
+    let conflict = optional_conflict(raw.conflict.as_ref(), &key("conflict"), problems);
     Some(Apply {
         source: source?,
         kinds: kinds?,

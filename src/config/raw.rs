@@ -41,6 +41,7 @@ pub(super) struct Schedule {
     pub(super) vault: Vault,
     pub(super) encryption: Encryption,
     pub(super) signing: Signing,
+    pub(super) segment_size: Option<String>,
     pub(super) sources: Vec<Source>,
     #[serde(default)]
     pub(super) include: Include,
@@ -101,10 +102,10 @@ pub(super) struct Include {
 pub(super) struct Source {
     pub(super) name: String,
     pub(super) kubernetes: Option<Kubernetes>,
-    pub(super) prometheus: Option<IgnoredAny>,
+    pub(super) prometheus: Option<Prometheus>,
     pub(super) elasticsearch: Option<IgnoredAny>,
     pub(super) objects: Option<IgnoredAny>,
-    pub(super) files: Option<IgnoredAny>,
+    pub(super) files: Option<Files>,
     pub(super) command: Option<IgnoredAny>,
     pub(super) etcd: Option<IgnoredAny>,
 }
@@ -122,6 +123,54 @@ pub(super) struct Kubernetes {
     pub(super) page_size: Option<u32>,
     pub(super) parallelism: Option<u32>,
     pub(super) request_timeout: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Files {
+    pub(super) path: String,
+    #[serde(default)]
+    pub(super) names: PathFilter,
+    pub(super) newer_than: Option<String>,
+    pub(super) max_size: Option<String>,
+    pub(super) format: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct PathFilter {
+    #[serde(default)]
+    pub(super) include: Vec<String>,
+    #[serde(default)]
+    pub(super) exclude: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Prometheus {
+    pub(super) url: Option<String>,
+    pub(super) data: PrometheusData,
+    pub(super) head: Option<bool>,
+    pub(super) newer_than: Option<String>,
+    pub(super) max_size: Option<String>,
+    #[serde(default)]
+    pub(super) access: HttpAccess,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct PrometheusData {
+    pub(super) path: Option<String>,
+    pub(super) pod: Option<IgnoredAny>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct HttpAccess {
+    pub(super) username: Option<String>,
+    pub(super) password_file: Option<String>,
+    pub(super) bearer_token_file: Option<String>,
+    pub(super) ca_file: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -151,6 +200,35 @@ pub(super) struct Step {
     pub(super) apply: Option<Apply>,
     pub(super) gate: Option<Gate>,
     pub(super) manual: Option<Manual>,
+    pub(super) files: Option<RestoreFiles>,
+    pub(super) prometheus: Option<RestorePrometheus>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RestoreFiles {
+    pub(super) source: String,
+    pub(super) to: String,
+    #[serde(default)]
+    pub(super) names: PathFilter,
+    pub(super) conflict: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RestorePrometheus {
+    pub(super) source: String,
+    pub(super) to: String,
+    pub(super) check: Option<PrometheusCheck>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct PrometheusCheck {
+    pub(super) url: String,
+    pub(super) timeout: Option<String>,
+    #[serde(default)]
+    pub(super) access: HttpAccess,
 }
 
 #[derive(Debug, Deserialize)]

@@ -11,15 +11,13 @@ use super::location::{self, VaultLocation};
 use super::names::{ClusterName, Name};
 use super::problems::{Problems, suggestion};
 use super::raw;
-use super::scope::{self, KubernetesScope};
+use super::size::parse_size;
+use super::source::{self, SourceSpec};
 use super::window::{self, Window};
 use crate::error::Error;
 
 /// How many complete, verified backups are kept, unless the schedule says.
 pub const DEFAULT_KEEP: u32 = 3;
-
-/// The source name under which schedule, plans and runbooks themselves are stored with each backup.
-pub const CONFIGURATION_SOURCE: &str = "configuration";
 
 /// A schedule file, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,6 +45,8 @@ pub struct Schedule {
     pub recipients: Vec<String>,
     /// The SSH private key that manifests are signed with, relative paths taken from the schedule's folder.
     pub signing_key: PathBuf,
+    /// At what stored size a segment is closed and the next begun; bytes.
+    pub segment_bytes: u64,
     /// What is backed up; names are unique and there is at least one.
     pub sources: Vec<SourceSpec>,
     /// The plans and runbooks that are stored with every backup.
@@ -67,6 +67,12 @@ pub struct LeaseNames {
     /// Without renewal for so long, it is free.
     pub term: Option<Duration>,
 }
+
+/// The usual stored size of a segment: large enough for few requests, small enough to be sent again.
+const DEFAULT_SEGMENT_BYTES: u64 = 1 << 30;
+
+/// Bounds of that: below, there would be far too many; above, S3 does not copy one with a single request.
+const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=4 << 30;
 
 /// Bounds of a lease's term.
 const SHORTEST_TERM: Duration = Duration::from_secs(6);
@@ -130,32 +136,6 @@ words! {
     Finish = "finish",
 }
 
-/// One thing that is backed up.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SourceSpec {
-    /// The source's name, which is its folder in the backup.
-    pub name: Name,
-    /// What it is, and how it is read.
-    pub kind: SourceKind,
-}
-
-/// The kinds of source.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum SourceKind {
-    /// The objects of a cluster.
-    Kubernetes(KubernetesScope),
-}
-
-impl SourceKind {
-    /// The kind's key in a schedule, and its name in manifests and output.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            SourceKind::Kubernetes(_) => "kubernetes",
-        }
-    }
-}
-
 /// Makes a schedule of what was typed, or notes all that is wrong with it.
 pub(super) fn validate(
     raw: &raw::Root<raw::Schedule>,
@@ -181,7 +161,8 @@ pub(super) fn validate(
     let vault = location::validate(&spec.vault, "spec.vault", problems);
     let recipients = recipients(&spec.encryption, problems);
     let signing_key = signing_key(&spec.signing.key_file, folder, problems);
-    let sources = sources(&spec.sources, problems);
+    let sources = source::validate(&spec.sources, folder, problems);
+    let segment_bytes = segment_bytes(&spec.segment_size, problems);
     let include = bundle::validate(&spec.include, folder, problems);
     Some(Schedule {
         name: name?,
@@ -195,6 +176,7 @@ pub(super) fn validate(
         vault: vault?,
         recipients: recipients?,
         signing_key: signing_key?,
+        segment_bytes: segment_bytes?,
         sources: sources?,
         include: include?,
         source_text: text.to_string(),
@@ -220,6 +202,16 @@ fn keep(given: Option<u32>, problems: &mut Problems<'_>) -> Option<u32> {
         return None;
     }
     Some(keep)
+}
+
+fn segment_bytes(given: &Option<String>, problems: &mut Problems<'_>) -> Option<u64> {
+    let Some(text) = given else { return Some(DEFAULT_SEGMENT_BYTES) };
+    let bytes = problems.check("spec.segmentSize", parse_size(text))?;
+    if !SEGMENT_BYTES.contains(&bytes) {
+        problems.add("spec.segmentSize", "must be from `1MiB` to `4GiB`");
+        return None;
+    }
+    Some(bytes)
 }
 
 fn lease(raw: &raw::Lease, problems: &mut Problems<'_>) -> Option<LeaseNames> {
@@ -286,54 +278,4 @@ fn recipients(raw: &raw::Encryption, problems: &mut Problems<'_>) -> Option<Vec<
 
 fn is_private_key(text: &str) -> bool {
     text.to_ascii_uppercase().starts_with("AGE-SECRET-KEY-") || text.contains("PRIVATE KEY-----")
-}
-
-fn sources(raw: &[raw::Source], problems: &mut Problems<'_>) -> Option<Vec<SourceSpec>> {
-    if raw.is_empty() {
-        problems.add("spec.sources", "names no source, so there is nothing to back up");
-        return None;
-    }
-    let mut first_at = BTreeMap::new();
-    let mut sources = Vec::new();
-    for (index, raw) in raw.iter().enumerate() {
-        let path = format!("spec.sources[{index}]");
-        let name_path = format!("{path}.name");
-        if raw.name == CONFIGURATION_SOURCE {
-            problems.add(&name_path, "`configuration` is reserved for the files that ckbackup stores with each backup");
-        } else if let Some(first) = first_at.insert(raw.name.as_str(), index) {
-            problems.add(&name_path, format!("`{}` is already the name of `spec.sources[{first}]`", raw.name));
-        }
-        let name = problems.parse(&name_path, &raw.name);
-        let kind = source_kind(raw, &path, problems);
-        sources.push(name.zip(kind).map(|(name, kind)| SourceSpec { name, kind }));
-    }
-    sources.into_iter().collect()
-}
-
-fn source_kind(raw: &raw::Source, path: &str, problems: &mut Problems<'_>) -> Option<SourceKind> {
-    let kinds = [
-        ("kubernetes", raw.kubernetes.is_some()),
-        ("prometheus", raw.prometheus.is_some()),
-        ("elasticsearch", raw.elasticsearch.is_some()),
-        ("objects", raw.objects.is_some()),
-        ("files", raw.files.is_some()),
-        ("command", raw.command.is_some()),
-        ("etcd", raw.etcd.is_some()),
-    ];
-    let given: Vec<&str> = kinds.iter().filter(|(_, given)| *given).map(|(kind, _)| *kind).collect();
-    match (given.as_slice(), &raw.kubernetes) {
-        ([], _) => problems.add(path, "the source has no kind; write `kubernetes: {}` to save a cluster's objects"),
-        ([_], Some(kubernetes)) => {
-            return scope::validate(kubernetes, &format!("{path}.kubernetes"), problems).map(SourceKind::Kubernetes);
-        }
-        ([kind], None) => problems.add(
-            &format!("{path}.{kind}"),
-            format!("source kind `{kind}` is not supported by this version; remove the source, or upgrade ckbackup"),
-        ),
-        (several, _) => {
-            let several = super::problems::listed(several);
-            problems.add(path, format!("the source has several kinds ({several}); make it one source for each"));
-        }
-    }
-    None
 }

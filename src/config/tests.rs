@@ -19,6 +19,9 @@ spec:
       kubernetes: {namespaces: {exclude: [scratch]}, labelSelector: \"!temporary\"}
 ";
 
+/// The source in it.
+const KUBERNETES: &str = "kubernetes: {namespaces: {exclude: [scratch]}, labelSelector: \"!temporary\"}";
+
 const PLAN: &str = "\
 apiVersion: ckbackup.io/v1
 kind: RestorePlan
@@ -76,7 +79,7 @@ fn a_schedule_says_what_it_means() {
     assert_eq!(schedule.signing_key, Path::new("s/keys/id_ed25519"));
     assert_eq!(schedule.recipients, ["age1oncall", "age1escrow"]);
     assert_eq!(schedule.source_text, SCHEDULE);
-    let SourceKind::Kubernetes(scope) = &schedule.sources[0].kind;
+    let SourceKind::Kubernetes(scope) = &schedule.sources[0].kind else { panic!("not of a cluster") };
     assert!(!scope.namespace("scratch") && scope.namespace("harbor") && scope.cluster_scoped && scope.defaults);
     assert_eq!(scope.label_selector.as_ref().unwrap().to_query(), "!temporary");
 }
@@ -126,7 +129,8 @@ fn unknown_keys_are_named_with_the_nearest_known_one() {
     );
     assert_eq!(
         wrong(PLAN, "expect: 1m", "colour: red"),
-        "unknown key `colour` at s/x.yaml:9:7; known are: `name`, `after`, `expect`, `apply`, `gate`, `manual`"
+        "unknown key `colour` at s/x.yaml:9:7; known are: `name`, `after`, `expect`, `apply`, `gate`, `manual`, \
+         `files`, `prometheus`"
     );
     assert_eq!(
         wrong(SCHEDULE, "kubernetes:", "kuberntes:"),
@@ -270,19 +274,53 @@ fn sources_are_told_apart_and_of_a_known_kind() {
          each backup"
     );
     assert_eq!(
-        more("    - {name: m, prometheus: {url: x}}\n"),
-        "`spec.sources[1].prometheus` at s/x.yaml:13:29: source kind `prometheus` is not supported by this version; \
-         remove the source, or upgrade ckbackup"
+        more("    - {name: m, elasticsearch: {url: x}}\n"),
+        "`spec.sources[1].elasticsearch` at s/x.yaml:13:32: source kind `elasticsearch` is not supported by this \
+         version; remove the source, or upgrade ckbackup"
     );
     assert_eq!(
         more("    - {name: m}\n"),
         "`spec.sources[1]` at s/x.yaml:13:7: the source has no kind; write `kubernetes: {}` to save a cluster's objects"
     );
     assert_eq!(
-        more("    - {name: m, kubernetes: {}, files: {}}\n"),
+        more("    - {name: m, kubernetes: {}, files: {path: x}}\n"),
         "`spec.sources[1]` at s/x.yaml:13:7: the source has several kinds (`kubernetes`, `files`); make it one source for \
          each"
     );
+}
+
+#[test]
+fn sources_of_files_and_metrics_are_read_or_told_what_is_wrong() {
+    let problem = |source: &str| why(&SCHEDULE.replace(KUBERNETES, source));
+    let read = |source: &str| schedule(&SCHEDULE.replace(KUBERNETES, source)).sources[0].kind.clone();
+    let logs = "files: {path: logs, names: {include: [\"*.log\"]}, newerThan: 30d, maxSize: 50GB, format: kubernetesAudit}";
+    let SourceKind::Files(files) = read(logs) else { panic!("not files") };
+    assert_eq!((files.folder.as_path(), files.limits.max_size), (Path::new("s/logs"), Some(50_000_000_000)));
+    assert!(files.names.allows("a/b.log") && !files.names.allows("a/b.gz"));
+    let metrics = "prometheus: {url: \"http://p:9090\", data: {path: /prometheus}, access: {caFile: ca.pem}}";
+    let SourceKind::Prometheus(metrics) = read(metrics) else { panic!("not metrics") };
+    assert!(metrics.head && metrics.access.ca_file.as_deref() == Some(Path::new("s/ca.pem")));
+
+    for (source, what) in [
+        ("files: {path: \"\"}", "names no folder"),
+        ("files: {path: x, maxSize: 5}", "`5` is no amount of data"),
+        ("files: {path: x, format: kubernetesaudit}", "`kubernetesaudit` is no format that is known, did you mean"),
+        ("files: {path: x, names: {include: [\"[\"]}}", "the pattern `[` cannot be read"),
+        ("prometheus: {data: {path: x}}", "accept with `head: false`"),
+        ("prometheus: {data: {}, head: false}", "give the `path` of the data directory"),
+        ("prometheus: {data: {pod: {}}, head: false}", "data in a pod is not supported by this version"),
+        ("prometheus: {url: \"ftp://x\", data: {path: x}}", "no URL of an HTTP server"),
+        ("prometheus: {url: \"http://a:b@x\", data: {path: x}}", "credentials stand in files"),
+        (
+            "prometheus: {url: \"http://x\", data: {path: x}, access: {username: a}}",
+            "`username` and `passwordFile` go together",
+        ),
+    ] {
+        let said = problem(source);
+        assert!(said.contains(what), "{source}: {said}");
+    }
+    let size = SCHEDULE.replace("  sources:", "  segmentSize: 1KiB\n  sources:");
+    assert!(why(&size).contains("must be from `1MiB` to `4GiB`"));
 }
 
 #[test]
@@ -356,7 +394,7 @@ fn steps_have_one_action_and_their_own_name() {
     );
     assert_eq!(
         wrong(PLAN, "      apply: {}\n", ""),
-        "`spec.steps[2]` at s/x.yaml:13:7: step `rest` does nothing; give it `apply`, `gate` or `manual`"
+        "`spec.steps[2]` at s/x.yaml:13:7: step `rest` does nothing; give it `apply`, `gate`, `manual`, `files`, `prometheus`"
     );
     assert_eq!(
         wrong(PLAN, "apply: {}", "apply: {}\n      manual: {title: x}"),
@@ -485,6 +523,16 @@ fn every_key_is_documented() {
     known.extend(strange(PLAN, "apply: {"));
     known.extend(strange(PLAN, "gate: {"));
     known.extend(strange(&manual, "manual: {"));
+    let files = SCHEDULE.replace(KUBERNETES, "files: {path: x, names: {include: []}}");
+    let metrics = SCHEDULE.replace(KUBERNETES, "prometheus: {data: {path: x}, access: {caFile: x}}");
+    for (text, at) in [(&files, "files: {"), (&metrics, "prometheus: {"), (&metrics, "data: {"), (&metrics, "access: {")] {
+        known.extend(strange(text, at));
+    }
+    let files = PLAN.replace("apply: {}", "files: {source: x, to: y}");
+    let metrics = PLAN.replace("apply: {}", "prometheus: {source: x, to: y, check: {url: z}}");
+    for (text, at) in [(&files, "files: {"), (&metrics, "prometheus: {"), (&metrics, "check: {")] {
+        known.extend(strange(text, at));
+    }
     known.extend(keys(wrong(PLAN, "      expect", &format!("      {stranger}: 1\n      expect"))));
     assert!(known.len() > 40, "{known:?}");
     let missing: Vec<_> = known.iter().filter(|key| !page.contains(&format!("{key}`"))).collect();

@@ -69,16 +69,17 @@ pub type Scopes = BTreeMap<String, KubernetesScope>;
 /// The facts that both sides of a type share.
 struct Common {
     resource: String,
+    /// Whom the backup's objects name as their owners.
     owners: Owners,
     volumes: HashSet<String>,
     status_subresource: bool,
 }
 
 impl Common {
-    fn facts(&self) -> Facts<'_> {
+    fn facts<'a>(&'a self, owners: &'a Owners) -> Facts<'a> {
         Facts {
             resource: &self.resource,
-            owners: &self.owners,
+            owners,
             volumes: &self.volumes,
             preserve_node_ports: false,
             status_subresource: self.status_subresource,
@@ -86,9 +87,9 @@ impl Common {
     }
 
     /// Brings an object to the form in which both sides are compared; the rule's name where it is not compared.
-    fn prepare(&self, mut object: Value) -> Result<Value, &'static str> {
+    fn prepare(&self, mut object: Value, owners: &Owners) -> Result<Value, &'static str> {
         let references = owner_names(&object);
-        fit(&mut object, &self.facts()).map_err(|(rule, _)| rule)?;
+        fit(&mut object, &self.facts(owners)).map_err(|(rule, _)| rule)?;
         if let Some(metadata) = object["metadata"].as_object_mut() {
             metadata.remove("ownerReferences");
         }
@@ -235,7 +236,7 @@ async fn saved_side(
             let content = frame::member(&decoded, entry)?;
             let object = serde_json::from_slice(content)
                 .map_err(|e| Error::integrity(format!("{} is not JSON", entry.path)).because(e))?;
-            side.insert(entry.path.clone(), common.prepare(object));
+            side.insert(entry.path.clone(), common.prepare(object, &common.owners));
             progress.advance("diff", 1, entry.size);
         }
     }
@@ -278,7 +279,8 @@ async fn add_listed(
             let mut object: Value = serde_json::from_slice(&item.json).map_err(|e| e.to_string())?;
             object["apiVersion"] = Value::String(kind.api_version());
             object["kind"] = Value::String(kind.kind.clone());
-            side.insert(path, common.prepare(object));
+            // What a controller made for an owner there is the cluster's own, whatever uids its owner had before.
+            side.insert(path, common.prepare(object, &Owners::living()));
         }
     }
     Ok(())

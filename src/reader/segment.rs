@@ -90,8 +90,11 @@ impl OpenSegment {
         let open = || SealedObject::open(vault, folder, &self.record.object, identities);
         let data = self.data.get_or_try_init(open).await?;
         let encoded = data.read(frame.offset..frame.offset.saturating_add(frame.length)).await?;
-        let decoded = frame.decoded;
-        let job = tokio::task::spawn_blocking(move || frame::decode(&encoded, decoded, &limits));
+        let (decoded, sha256) = (frame.decoded, frame.sha256);
+        let job = tokio::task::spawn_blocking(move || {
+            frame::check_digest(&encoded, &sha256)?;
+            frame::decode(&encoded, decoded, &limits)
+        });
         let result = job.await.map_err(|e| Error::failed("decode a frame").because(e))?;
         result.map_err(|e| e.within(folder.of(&self.record.object.key)))
     }

@@ -10,10 +10,12 @@ use super::find::{Committed, Standing, read_committed};
 use super::open::{OpenBackup, StoredFrame};
 use crate::archive::age::{Identities, Opener};
 use crate::archive::frame::{self, END_OF_TAR};
+use crate::archive::index::begun;
+use crate::archive::parts::PartOrder;
 use crate::error::{Error, Kind, Result};
 use crate::progress::Progress;
 use crate::vault::attestation::ATTESTATIONS;
-use crate::vault::layout::{BackupFolder, MANIFEST, SIGNATURE};
+use crate::vault::layout::{BackupFolder, MANIFEST, RECEIPTS, SIGNATURE};
 use crate::vault::manifest::{Manifest, StoredObject, digest};
 use crate::vault::signature::Signers;
 use crate::vault::{Listed, ReadError, Vault};
@@ -144,9 +146,10 @@ async fn find_strays(vault: &Vault, backup: &Committed) -> Result<Vec<String>> {
         [MANIFEST, SIGNATURE].iter().any(|k| folder.of(k) == key)
             || backup.manifest.objects().any(|o| folder.of(&o.key) == key)
     };
-    let attestations = format!("{}/", folder.of(ATTESTATIONS));
+    // No part of the backup, but of its history.
+    let beside = [ATTESTATIONS, RECEIPTS].map(|name| format!("{}/", folder.of(name)));
     let listed = vault.list(&folder.key()).await?.into_iter().map(|Listed { key, .. }| key);
-    Ok(listed.filter(|key| !known(key) && !key.starts_with(&attestations)).collect())
+    Ok(listed.filter(|key| !known(key) && !beside.iter().any(|folder| key.starts_with(folder))).collect())
 }
 
 /// Compares sizes with a list, and reads nothing but the manifest: what is missing, or has another size.
@@ -222,6 +225,7 @@ struct Walk<'a> {
     next: Option<&'a StoredFrame>,
     at: u64,
     members: u64,
+    parts: PartOrder,
 }
 
 impl<'a> Walk<'a> {
@@ -232,7 +236,7 @@ impl<'a> Walk<'a> {
         let mut frames = frames.into_iter();
         let next = frames.next();
         let opener = Some(Opener::new(open.identities()));
-        Walk { open, opener, plain: Vec::new(), digest: Sha256::new(), frames, next, at: 0, members: 0 }
+        Walk { open, opener, plain: Vec::new(), digest: Sha256::new(), frames, next, at: 0, members: 0, parts: PartOrder::default() }
     }
 
     async fn push(&mut self, sealed: &[u8]) -> Result<()> {
@@ -253,13 +257,17 @@ impl<'a> Walk<'a> {
             let rest = self.plain.split_off(record.length as usize);
             let encoded = std::mem::replace(&mut self.plain, rest);
             let entries = self.open.entries(frame).await?;
+            entries.iter().try_for_each(|entry| self.parts.follow(entry))?;
+            let begun = begun(&entries);
             let limits = *self.open.limits();
-            let decoded = record.decoded;
+            let (decoded, sha256) = (record.decoded, record.sha256);
             let job = tokio::task::spawn_blocking(move || {
+                frame::check_digest(&encoded, &sha256)?;
                 let decoded = frame::decode(&encoded, decoded, &limits)?;
-                frame::members(&decoded, &entries).map(|all| all.len() as u64)
+                frame::members(&decoded, &entries).map(drop)
             });
-            self.members += job.await.map_err(|e| Error::failed("check a frame").because(e))??;
+            job.await.map_err(|e| Error::failed("check a frame").because(e))??;
+            self.members += begun;
             self.at += record.length;
             self.next = self.frames.next();
         }
@@ -280,6 +288,7 @@ impl<'a> Walk<'a> {
         }
         let end = frame::decode(&self.plain, END_OF_TAR.len() as u64, self.open.limits())
             .map_err(|e| e.within("after its last frame"))?;
+        self.parts.end()?;
         if end != END_OF_TAR {
             return Err(Error::integrity("it has members that the index does not know"));
         }

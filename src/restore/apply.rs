@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock::RtoClock;
 use super::compile::{Compiled, SavedType};
-use super::limit::Limiter;
+use super::limit::{Limiter, Place};
 use super::owners::Waiting;
 use super::rules::{Facts, fit, text};
 use super::summary::{Failure, Items, Outcome, Standing};
@@ -41,8 +41,8 @@ pub struct Work {
     pub backup: OpenBackup,
     /// The plan against the backup.
     pub compiled: Compiled,
-    /// The target.
-    pub target: Target,
+    /// The target; none when the plan needs no cluster.
+    pub target: Option<Target>,
     /// How many writes at a time.
     pub limiter: Limiter,
     /// What objects waited for in vain.
@@ -63,6 +63,13 @@ pub struct Work {
     pub progress: Arc<dyn Progress>,
 }
 
+impl Work {
+    /// The target of a step that writes objects; whoever runs a plan with such a step gave one.
+    fn target(&self) -> Result<&Target, Lost> {
+        self.target.as_ref().ok_or_else(|| Lost("no cluster is connected".into()))
+    }
+}
+
 /// What came of a step so far.
 #[derive(Default)]
 pub struct Tally {
@@ -79,7 +86,8 @@ pub struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, step: &str, object: &str, outcome: Outcome) {
+    /// Notes what became of an object or file.
+    pub fn add(&mut self, step: &str, object: &str, outcome: Outcome) {
         match outcome {
             Outcome::Created => self.items.created += 1,
             Outcome::Updated => self.items.updated += 1,
@@ -124,21 +132,12 @@ pub async fn apply(work: &Arc<Work>, step: usize) -> Result<Tally> {
         run_wave(work, step, wave, &tally).await?;
         write_owner_references(work, false, &name, &tally).await;
     }
-    let tally = std::mem::take(&mut *tally.lock().await);
-    work.progress.end(&name, &format!("{} (clock: {})", outcome_words(&tally.items), work.clock.words()));
+    let mut tally = std::mem::take(&mut *tally.lock().await);
+    if work.lost.is_cancelled() {
+        tally.lost.get_or_insert_with(|| "another step found no answer".into());
+    }
+    work.progress.end(&name, &format!("{} (clock: {})", tally.items.words(), work.clock.words()));
     Ok(tally)
-}
-
-fn outcome_words(items: &Items) -> String {
-    let all = [
-        (items.created, "created"),
-        (items.updated, "updated"),
-        (items.unchanged, "unchanged"),
-        (items.skipped, "skipped"),
-        (items.failed, "failed"),
-    ];
-    let words: Vec<_> = all.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
-    if words.is_empty() { "nothing to do".into() } else { words.join(", ") }
 }
 
 async fn run_wave(work: &Arc<Work>, step: usize, wave: &[usize], tally: &Arc<Mutex<Tally>>) -> Result<()> {
@@ -156,8 +155,7 @@ async fn run_wave(work: &Arc<Work>, step: usize, wave: &[usize], tally: &Arc<Mut
             }
             let (work, tally) = (work.clone(), tally.clone());
             writes.spawn(async move {
-                write_job(&work, job, &tally).await;
-                drop(place);
+                write_job(&work, job, place, &tally).await;
             });
         }
     }
@@ -193,14 +191,15 @@ fn belongs(work: &Work, step: usize, stored: &StoredFrame, entry: &Entry) -> boo
     of.is_some_and(|(of, _)| of == step)
 }
 
-async fn write_job(work: &Work, job: Job, tally: &Mutex<Tally>) {
+async fn write_job(work: &Work, job: Job, place: Place, tally: &Mutex<Tally>) {
     let step = work.plan.steps[job.step].name.to_string();
     let size = job.content.len() as u64;
     let shown = ObjectPath::parse(&job.entry.path).map(|p| p.shown()).unwrap_or_default();
+    let mut place = Some(place);
     // Once the server is known to be lost, nobody waits for it any longer.
     let result = tokio::select! {
         biased;
-        result = handle(work, job, &shown) => result,
+        result = handle(work, job, &mut place, &shown) => result,
         () = work.lost.cancelled() => Err(Lost("the API server was lost".into())),
     };
     work.progress.advance(&step, 1, size);
@@ -216,7 +215,7 @@ async fn write_job(work: &Work, job: Job, tally: &Mutex<Tally>) {
     }
 }
 
-async fn handle(work: &Work, job: Job, shown: &str) -> Result<Outcome, Lost> {
+async fn handle(work: &Work, job: Job, place: &mut Option<Place>, shown: &str) -> Result<Outcome, Lost> {
     let Action::Apply(apply) = &work.plan.steps[job.step].action else {
         return Ok(Outcome::Failed("the step applies nothing".into()));
     };
@@ -231,7 +230,9 @@ async fn handle(work: &Work, job: Job, shown: &str) -> Result<Outcome, Lost> {
         Err(e) => return Ok(Outcome::Failed(format!("it is not JSON: {e}"))),
     };
     let awaited = work.compiled.definitions.contains(&kind.resource) && !work.dry_run;
-    let served = match work.target.served(kind, awaited).await {
+    let target = work.target()?;
+    let serving = target.served(kind, awaited);
+    let served = match if awaited { work.limiter.aside(place, serving).await } else { serving.await } {
         Ok(served) => Some(served),
         Err(Unserved::Lost(why)) => return Err(Lost(why)),
         Err(_) if work.dry_run && work.compiled.definitions.contains(&kind.resource) => None,
@@ -257,7 +258,7 @@ async fn handle(work: &Work, job: Job, shown: &str) -> Result<Outcome, Lost> {
     };
     let fitted = Fitted { collection, name, object, status, facts, owners_to_come };
     let writer = Writer {
-        cluster: work.target.cluster(),
+        cluster: target.cluster(),
         limiter: &work.limiter,
         in_vain: &work.in_vain,
         conflict: apply.conflict.unwrap_or(work.conflict),
@@ -266,7 +267,7 @@ async fn handle(work: &Work, job: Job, shown: &str) -> Result<Outcome, Lost> {
         // What the target does not serve yet is not there.
         return if served.is_some() { writer.foresee(&fitted).await } else { Ok(Outcome::Created) };
     }
-    let Written { outcome, uid } = writer.write(&fitted).await?;
+    let Written { outcome, uid, .. } = writer.write(&fitted, place).await?;
     if let Some(uid) = uid {
         work.compiled.owners.restored(&job.entry.traits.uid, &uid);
         if owners_to_come && matches!(outcome, Outcome::Created | Outcome::Updated | Outcome::Unchanged) {
@@ -284,6 +285,7 @@ fn wanted_status(apply: &Apply, kind: &SavedType, object: &Value, subresource: b
 
 /// Gives objects their owners that came after them. With `last`, owners that never came are left out.
 pub async fn write_owner_references(work: &Work, last: bool, step: &str, tally: &Mutex<Tally>) {
+    let Some(target) = &work.target else { return };
     let failed = AtomicU64::new(0);
     let patches = work.compiled.owners.take_ready(last).into_iter().map(|waiting| {
         let failed = &failed;
@@ -294,7 +296,7 @@ pub async fn write_owner_references(work: &Work, last: bool, step: &str, tally: 
             }
             let patch = json!({ "metadata": { "ownerReferences": references } }).to_string();
             let retry = crate::cluster::Retry::default();
-            let done = retry.run(|| work.target.cluster().merge(&waiting.path, patch.clone().into())).await;
+            let done = retry.run(|| target.cluster().merge(&waiting.path, patch.clone().into())).await;
             if let Err(e) = done {
                 failed.fetch_add(1, Ordering::AcqRel);
                 let why = format!("its owner references could not be set: {}", e.message());

@@ -3,6 +3,8 @@
 //! The limit grows by one for each round of successes and is halved, once a second at most, when the server says that it
 //! is too busy; a `Retry-After` stops new writes for that time.
 
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +20,9 @@ const BURST: Duration = Duration::from_secs(1);
 /// Longest `Retry-After` that is heeded to the letter.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+/// So many writes may wait for something without a place. Each is an object in memory.
+const MOST_ASIDE: usize = 256;
+
 /// The current limit.
 #[derive(Clone, Default)]
 pub struct Limiter(Arc<Shared>);
@@ -26,6 +31,8 @@ pub struct Limiter(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     freed: Notify,
+    /// How many writes wait aside.
+    aside: AtomicUsize,
 }
 
 struct State {
@@ -52,6 +59,15 @@ impl Drop for Place {
     }
 }
 
+/// Counts a write that waits aside, until it is dropped.
+struct Aside(Limiter);
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        self.0.0.aside.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 impl Limiter {
     /// Waits for a place.
     pub async fn acquire(&self) -> Place {
@@ -66,6 +82,20 @@ impl Limiter {
             }
             self.0.freed.notified().await;
         }
+    }
+
+    /// Waits for something else than the server, and lets another write have the place meanwhile: what waits for a webhook must
+    /// not hold up what does not.
+    pub async fn aside<T>(&self, place: &mut Option<Place>, waiting: impl Future<Output = T>) -> T {
+        let aside = Aside(self.clone());
+        if self.0.aside.fetch_add(1, Ordering::AcqRel) >= MOST_ASIDE {
+            return waiting.await;
+        }
+        drop(place.take());
+        let result = waiting.await;
+        drop(aside);
+        *place = Some(self.acquire().await);
+        result
     }
 
     fn try_acquire(&self) -> Option<Place> {

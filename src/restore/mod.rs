@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! plan + backup ─ compile ─ graph of steps ┬ apply: frames ─ rules ─ writes in parallel ─ outcomes
+//!                                          ├ files, prometheus: frames ─ written out of sight ─ shown when whole
 //!                                          ├ gate: a condition, waited for
 //!                                          └ manual: a person
 //! ```
@@ -9,15 +10,18 @@
 mod apply;
 mod clock;
 mod compile;
+mod files;
 mod gate;
 mod graph;
 mod limit;
 mod order;
 mod owners;
+mod prometheus;
 mod rules;
 mod same;
 mod summary;
 mod target;
+mod tree;
 mod write;
 
 use std::sync::Arc;
@@ -55,8 +59,8 @@ pub struct Restore {
     pub plan: RestorePlan,
     /// The opened backup.
     pub backup: OpenBackup,
-    /// Where to.
-    pub cluster: Cluster,
+    /// Where objects go, and where gates look; none when the plan has neither.
+    pub cluster: Option<Cluster>,
     /// What happens to objects that are there already, where a step does not say.
     pub conflict: Conflict,
     /// Only say what would be done.
@@ -94,7 +98,7 @@ impl Restore {
             plan: self.plan,
             backup: self.backup,
             compiled,
-            target: Target::new(self.cluster),
+            target: self.cluster.map(Target::new),
             limiter: Limiter::default(),
             in_vain: Default::default(),
             conflict: self.conflict,
@@ -109,7 +113,7 @@ impl Restore {
         let summary = RestoreSummary {
             backup: work.backup.manifest.id.to_string(),
             plan: work.plan.name.to_string(),
-            target: work.target.cluster().server().to_string(),
+            target: work.target.as_ref().map(|target| target.cluster().server().to_string()),
             status: status(&done, self.dry_run),
             seconds: rounded(begin.elapsed().as_secs_f64()),
             rto: work.clock.summary(),

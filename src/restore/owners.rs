@@ -14,6 +14,8 @@ type Uid = u128;
 pub struct Owners {
     /// Objects of the backup that others name as their owner.
     in_backup: HashSet<Uid>,
+    /// Every owner counts as one of the backup's.
+    all: bool,
     /// Uids in the target, by the uid in the backup.
     restored: Mutex<HashMap<Uid, String>>,
     /// References that wait for an owner that comes later.
@@ -64,9 +66,14 @@ impl Owners {
         Owners { in_backup: restored.keys().copied().collect(), restored: Mutex::new(restored), ..Owners::default() }
     }
 
+    /// Owners in a living cluster: each that is named is there, or its objects would be collected.
+    pub fn living() -> Owners {
+        Owners { all: true, ..Owners::default() }
+    }
+
     /// Whether an object of the backup is the owner of another.
     pub fn is_in_backup(&self, uid: &str) -> bool {
-        self.in_backup.contains(&number(uid))
+        self.all || self.in_backup.contains(&number(uid))
     }
 
     /// The uid that the owner has in the target; none when it is not there, or not yet.

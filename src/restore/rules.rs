@@ -113,6 +113,11 @@ pub const RULES: &[Rule] = &[
     },
     Rule { name: "job-selectors", what: "a job's selector and labels carry its old uid", apply: job_selectors },
     Rule {
+        name: "deployment-revisions",
+        what: "a deployment's controller counts its revisions anew",
+        apply: deployment_revisions,
+    },
+    Rule {
         name: "namespace-finalizers",
         what: "the server sets a namespace's finalizers",
         apply: namespace_finalizers,
@@ -370,6 +375,13 @@ fn job_selectors(object: &mut Value, facts: &Facts<'_>) -> Verdict {
     for label in UID_LABELS {
         remove(object, &["spec", "template", "metadata", "labels"], label);
         remove(object, &["metadata", "labels"], label);
+    }
+    Keep
+}
+
+fn deployment_revisions(object: &mut Value, facts: &Facts<'_>) -> Verdict {
+    if facts.resource == "deployments.apps" {
+        remove(object, &["metadata", "annotations"], "deployment.kubernetes.io/revision");
     }
     Keep
 }

@@ -27,6 +27,19 @@ impl Items {
         self.created + self.updated + self.unchanged + self.skipped + self.failed
     }
 
+    /// In words, without those of which there are none.
+    pub fn words(&self) -> String {
+        let all = [
+            (self.created, "created"),
+            (self.updated, "updated"),
+            (self.unchanged, "unchanged"),
+            (self.skipped, "skipped"),
+            (self.failed, "failed"),
+        ];
+        let words: Vec<_> = all.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
+        if words.is_empty() { "nothing to do".into() } else { words.join(", ") }
+    }
+
     /// Adds another count.
     pub fn add(&mut self, other: &Items) {
         self.created += other.created;
@@ -182,8 +195,9 @@ pub struct RestoreSummary {
     pub backup: String,
     /// Name of the plan.
     pub plan: String,
-    /// URL of the cluster's API server.
-    pub target: String,
+    /// URL of the cluster's API server; absent when the plan needs none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
     /// How it ended.
     pub status: RestoreStatus,
     /// How long it took.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::compile::SavedType;
 use super::write::PATIENCE;
 use crate::cluster::discovery::group_version_path;
-use crate::cluster::{ApiError, Cause, Cluster, Retry};
+use crate::cluster::{ApiError, Cluster, Retry};
 
 /// How long a type is waited for whose definition was just restored.
 const SERVED_WITHIN: Duration = Duration::from_secs(30);
@@ -84,7 +84,7 @@ impl Target {
                     "the target does not serve {} in version {}",
                     kind.resource, kind.version
                 )),
-                Err(ApiError { cause: Cause::Transport(why), .. }) => Unserved::Lost(why),
+                Err(e) if self.cluster.is_lost(&e).await => Unserved::Lost(e.message()),
                 Err(e) => Unserved::Missing(e.message()),
             };
             // A server that restarts is waited for as long as with writes.

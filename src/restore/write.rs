@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::apply::EXISTS;
-use super::limit::{LONGEST_PAUSE, Limiter};
+use super::limit::{LONGEST_PAUSE, Limiter, Place};
 use super::rules::{Facts, normalise};
 use super::same::differences;
 use super::summary::Outcome;
@@ -25,6 +25,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// Paths of one differing object that are named.
 const PATHS_NAMED: usize = 3;
+/// Where owner references stand, as differences name it.
+const OWNERS: &str = ".metadata.ownerReferences";
 
 /// An object that is fit to be written.
 pub struct Fitted<'a> {
@@ -54,6 +56,14 @@ pub struct Written {
     pub outcome: Outcome,
     /// The uid in the target, where the object is there.
     pub uid: Option<String>,
+    /// Whether it was there, and has a status.
+    has_status: bool,
+}
+
+impl Written {
+    fn failed(why: String) -> Written {
+        Written { outcome: Outcome::Failed(why), uid: None, has_status: false }
+    }
 }
 
 /// Writes objects to one cluster.
@@ -90,7 +100,9 @@ pub struct Lost(pub String);
 
 impl Writer<'_> {
     /// Writes an object, patiently where patience may help.
-    pub async fn write(&self, fitted: &Fitted<'_>) -> Result<Written, Lost> {
+    ///
+    /// While it waits for its next try, another write may have its place.
+    pub async fn write(&self, fitted: &Fitted<'_>, place: &mut Option<Place>) -> Result<Written, Lost> {
         let begin = Instant::now();
         let mut wait = FIRST_WAIT;
         let body = Bytes::from(fitted.object.to_string());
@@ -103,17 +115,22 @@ impl Writer<'_> {
                 self.limiter.busy(retry_after(&error));
             }
             if !self.is_worth_another_try(fitted, &error, tries, begin.elapsed()) {
-                return match error.cause {
-                    Cause::Transport(why) => Err(Lost(why)),
-                    // One slow write says nothing about the server; its silence does.
-                    Cause::TimedOut(_) if self.cluster.version().await.is_err() => Err(Lost(error.message())),
-                    _ => Ok(Written { outcome: Outcome::Failed(error.message()), uid: None }),
-                };
+                self.require_server(&error).await?;
+                return Ok(Written::failed(error.message()));
             }
-            tokio::time::sleep(retry_after(&error).unwrap_or(wait)).await;
+            let pause = tokio::time::sleep(retry_after(&error).unwrap_or(wait));
+            self.limiter.aside(place, pause).await;
             wait = (wait * 2).min(LONGEST_WAIT);
         }
-        Ok(Written { outcome: Outcome::Failed("it was tried too often".into()), uid: None })
+        Ok(Written::failed("it was tried too often".into()))
+    }
+
+    /// One write that fails says nothing about the server; its silence does.
+    async fn require_server(&self, error: &ApiError) -> Result<(), Lost> {
+        match self.cluster.is_lost(error).await {
+            true => Err(Lost(error.message())),
+            false => Ok(()),
+        }
     }
 
     fn is_worth_another_try(&self, fitted: &Fitted<'_>, error: &ApiError, tries: u32, waited: Duration) -> bool {
@@ -126,7 +143,10 @@ impl Writer<'_> {
         let cause = cause_of(fitted, error);
         // A single try can take longer than all patience.
         if waited > PATIENCE && tries > 1 {
-            self.in_vain.learn(cause);
+            // A connection that breaks may be the fault of one object.
+            if !matches!(error.cause, Cause::Transport(_)) {
+                self.in_vain.learn(cause);
+            }
             return false;
         }
         !self.in_vain.knows(&cause)
@@ -136,7 +156,7 @@ impl Writer<'_> {
         match self.cluster.create(&fitted.collection, body.clone()).await {
             Ok(answer) => {
                 self.limiter.succeeded();
-                Ok(Written { outcome: Outcome::Created, uid: uid_of(&answer) })
+                Ok(Written { outcome: Outcome::Created, uid: uid_of(&answer), has_status: false })
             }
             Err(e) if e.reason() == "AlreadyExists" && !e.message().contains("is being deleted") => {
                 self.meet_existing(fitted, body).await
@@ -153,10 +173,12 @@ impl Writer<'_> {
     pub async fn foresee(&self, fitted: &Fitted<'_>) -> Result<Outcome, Lost> {
         let path = fitted.path();
         match Retry::default().run(|| self.cluster.get(&path, None, READ_TIMEOUT)).await {
-            Ok(there) => Ok(self.judge(fitted, &there)),
+            Ok(there) => Ok(self.judge(fitted, parsed(&there))),
             Err(e) if e.code() == Some(404) => Ok(Outcome::Created),
-            Err(ApiError { cause: Cause::Transport(why), .. }) => Err(Lost(why)),
-            Err(e) => Ok(Outcome::Failed(e.message())),
+            Err(e) => {
+                self.require_server(&e).await?;
+                Ok(Outcome::Failed(e.message()))
+            }
         }
     }
 
@@ -165,16 +187,18 @@ impl Writer<'_> {
         let path = fitted.path();
         let answer = self.cluster.get(&path, None, READ_TIMEOUT).await?;
         self.limiter.succeeded();
-        let outcome = self.judge(fitted, &answer);
+        let existing = parsed(&answer);
+        let has_status = existing["status"].as_object().is_some_and(|status| !status.is_empty());
+        let outcome = self.judge(fitted, existing);
         if outcome == Outcome::Updated {
             self.cluster.apply(&path, body).await?;
         }
-        Ok(Written { outcome, uid: uid_of(&answer) })
+        Ok(Written { outcome, uid: uid_of(&answer), has_status })
     }
 
     /// What the conflict policy makes of an object that is there.
-    fn judge(&self, fitted: &Fitted<'_>, there: &[u8]) -> Outcome {
-        let mut existing: Value = serde_json::from_slice(there).unwrap_or_default();
+    fn judge(&self, fitted: &Fitted<'_>, mut existing: Value) -> Outcome {
+        let has_owners = existing["metadata"]["ownerReferences"].is_array();
         let mut wanted = fitted.object.clone();
         comparable(&mut existing, fitted);
         comparable(&mut wanted, fitted);
@@ -182,6 +206,8 @@ impl Writer<'_> {
         let why = || format!("it is there, and differs at {}", different.join(", "));
         match self.conflict {
             _ if different.is_empty() => Outcome::Unchanged,
+            // A restore that was cut off had written it before its owner.
+            _ if !has_owners && different == [OWNERS] => Outcome::Updated,
             Conflict::Skip if is_bare_default_account(&existing, fitted) => Outcome::Updated,
             Conflict::Skip => Outcome::Skipped { rule: EXISTS.into(), why: why() },
             Conflict::Fail => Outcome::Failed(why()),
@@ -191,13 +217,19 @@ impl Writer<'_> {
 
     /// Writes the status of an object that is there as it should be.
     async fn with_status(&self, fitted: &Fitted<'_>, written: Written) -> Result<Written, Lost> {
-        if !matches!(written.outcome, Outcome::Created | Outcome::Unchanged | Outcome::Updated) {
+        let wanted = match written.outcome {
+            Outcome::Created | Outcome::Updated => true,
+            // A restore that was cut off may not have come to it; what lives there keeps its own.
+            Outcome::Unchanged => !written.has_status,
+            _ => false,
+        };
+        if !wanted {
             return Ok(written);
         }
         match Retry::default().run(|| self.write_status(fitted)).await {
             Ok(()) => Ok(written),
-            Err(ApiError { cause: Cause::Transport(why), .. }) => Err(Lost(why)),
             Err(e) => {
+                self.require_server(&e).await?;
                 let why = format!("it is there, but its status could not be written: {}", e.message());
                 Ok(Written { outcome: Outcome::Failed(why), ..written })
             }
@@ -229,7 +261,12 @@ fn is_bare_default_account(existing: &Value, fitted: &Fitted<'_>) -> bool {
 fn cause_of(fitted: &Fitted<'_>, error: &ApiError) -> String {
     let message = error.message();
     let webhook = message.split_once("failed calling webhook \"").and_then(|(_, rest)| rest.split_once('"'));
-    webhook.map_or_else(|| format!("{} {:?}", fitted.collection, error.code()), |(name, _)| name.into())
+    let how = match &error.cause {
+        Cause::Status { code, .. } => code.to_string(),
+        Cause::TimedOut(_) => "timed out".into(),
+        Cause::Transport(_) | Cause::TooLong(_) => "broken off".into(),
+    };
+    webhook.map_or_else(|| format!("{} {how}", fitted.collection), |(name, _)| name.into())
 }
 
 /// Both sides are brought to the same form: what the rules take from one, they take from the other.
@@ -243,6 +280,10 @@ fn comparable(object: &mut Value, fitted: &Fitted<'_>) {
     if let Some(labels) = object["metadata"]["labels"].as_object_mut() {
         labels.remove("kubernetes.io/metadata.name");
     }
+}
+
+fn parsed(answer: &[u8]) -> Value {
+    serde_json::from_slice(answer).unwrap_or_default()
 }
 
 fn uid_of(answer: &[u8]) -> Option<String> {

@@ -11,7 +11,7 @@ use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Source, TIME_IS_UP};
+use super::{Opened, Source, TIME_IS_UP, Unit};
 use crate::cluster::discovery::{Discovered, ResourceType};
 use crate::cluster::list::{Item, ListOptions, Page};
 use crate::cluster::{ApiError, Cluster, Retry};
@@ -29,6 +29,7 @@ const RESTARTS: u64 = 5;
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 
 /// The objects of a cluster, within a scope.
+#[derive(Clone)]
 pub struct Kubernetes {
     cluster: Cluster,
     scope: KubernetesScope,
@@ -285,9 +286,33 @@ impl Source for Kubernetes {
         "kubernetes"
     }
 
+    fn noun(&self) -> &'static str {
+        "objects"
+    }
+
+    async fn open(&self) -> Result<Opened> {
+        Ok(Opened { units: vec![Box::new(self.clone())], ..Opened::default() })
+    }
+}
+
+#[async_trait]
+impl Unit for Kubernetes {
     async fn read(
         &self,
         out: mpsc::Sender<Batch>,
+        progress: &dyn Progress,
+        stop: &CancellationToken,
+    ) -> Result<Inventory> {
+        // The server may have come back since it was read the last time.
+        let source = Kubernetes { lost: OnceLock::new(), ..self.clone() };
+        source.read_all(&out, progress, stop).await
+    }
+}
+
+impl Kubernetes {
+    async fn read_all(
+        &self,
+        out: &mpsc::Sender<Batch>,
         progress: &dyn Progress,
         stop: &CancellationToken,
     ) -> Result<Inventory> {
@@ -299,7 +324,6 @@ impl Source for Kubernetes {
         let mut inventory = Inventory { problems: self.unknown_names(&found).await, ..Inventory::default() };
         let wanted = self.choose(found, &mut inventory);
         progress.begin(&self.name, None);
-        let out = &out;
         let lists = wanted.into_iter().map(|kind| async move {
             let listed = self.list_type(&kind, out, progress, stop).await;
             (kind, listed)
@@ -310,6 +334,7 @@ impl Source for Kubernetes {
         }
         inventory.skipped.sort_by(|a, b| a.what.cmp(&b.what));
         inventory.problems.sort_by(|a, b| a.what.cmp(&b.what));
+        inventory.lost = self.lost.get().cloned();
         Ok(inventory)
     }
 }
@@ -357,5 +382,6 @@ fn into_member(kind: &ResourceType, item: Item) -> Member {
         let head = format!("{{\"apiVersion\":\"{}\",\"kind\":\"{}\",", kind.api_version(), kind.kind);
         vec![Bytes::from(head), item.json.slice(1..)]
     };
-    Member { path, content, traits: Traits { labels: item.labels, uid: item.uid, owners: item.owners } }
+    let traits = Traits { labels: item.labels, uid: item.uid, owners: item.owners, ..Traits::default() };
+    Member::whole(path, content, traits)
 }

@@ -115,6 +115,8 @@ impl BackupFolder {
 pub const MANIFEST: &str = "manifest.json";
 /// Relative key of the manifest's signature.
 pub const SIGNATURE: &str = "manifest.json.sig";
+/// Relative key of the folder of receipts. No source can have that name with a file in it that is no segment.
+pub const RECEIPTS: &str = "receipts";
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::layout::BackupId;
 use crate::config::CONFIGURATION_SOURCE;
 use crate::error::{Error, Result};
+use crate::inventory::{Contents, Identity};
 pub use crate::inventory::{Omission, TypeRecord};
 
 /// The format version that this program writes, and the only one that it reads.
@@ -125,14 +126,51 @@ pub struct SourceRecord {
     /// What was asked for but could not be read, and why. Not empty makes the backup partial.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Omission>,
+    /// What is worth knowing, though nothing is missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<Omission>,
+    /// What is inside, in the words of its kind.
+    #[serde(default, skip_serializing_if = "Contents::is_empty")]
+    pub contents: Contents,
+    /// The parts of the source that the next backup may take over, if they have not changed by then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub units: Vec<UnitRecord>,
     /// The segments, in order.
     pub segments: Vec<SegmentRecord>,
+}
+
+impl SourceRecord {
+    /// Bytes of content that were taken over from an earlier backup instead of being read.
+    pub fn copied_bytes(&self) -> u64 {
+        self.units.iter().filter(|unit| unit.copied_from.is_some()).map(|unit| unit.bytes).sum()
+    }
+}
+
+/// A part of a source with segments of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnitRecord {
+    /// What decides its content.
+    pub identity: Identity,
+    /// How many members.
+    pub items: u64,
+    /// Bytes of the members' content.
+    pub bytes: u64,
+    /// What is inside.
+    #[serde(default, skip_serializing_if = "Contents::is_empty")]
+    pub contents: Contents,
+    /// The backup whose segments were copied; absent where they were written by this run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copied_from: Option<BackupId>,
 }
 
 /// One segment, and what says where its members are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SegmentRecord {
+    /// The unit of the source that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Identity>,
     /// The object.
     pub object: StoredObject,
     /// Size of the tar inside.

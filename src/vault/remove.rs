@@ -4,7 +4,7 @@ use futures::TryStreamExt;
 use jiff::Timestamp;
 use object_store::ObjectStoreExt;
 
-use super::versions::{Removed, Version};
+use super::s3::{Removed, Version};
 use super::{Listed, Vault};
 use crate::error::{Context, Result};
 
@@ -20,10 +20,10 @@ impl Vault {
     /// Every object in a folder that can be removed. In a bucket with versions these are also objects that were deleted,
     /// or overwritten, and still take room.
     pub async fn removable(&self, under: &str) -> Result<Vec<Removable>> {
-        match &self.versions {
-            Some(versions) if versions.are_kept().await? => {
+        match &self.s3 {
+            Some(s3) if s3.are_kept().await? => {
                 let mut all: Vec<Removable> = Vec::new();
-                let mut listed = versions.list(&format!("{}/", self.path(under)?)).await?;
+                let mut listed = s3.list(&format!("{}/", self.path(under)?)).await?;
                 listed.sort_by(|a, b| a.key.cmp(&b.key));
                 for version in listed {
                     let key = self.relative(&version.key);
@@ -43,10 +43,10 @@ impl Vault {
 
     /// Whether an object that no list shows was there, and a version of it still is.
     pub async fn had(&self, key: &str) -> Result<bool> {
-        match &self.versions {
-            Some(versions) if versions.are_kept().await? => {
+        match &self.s3 {
+            Some(s3) if s3.are_kept().await? => {
                 let whole = self.path(key)?;
-                let listed = versions.list(whole.as_ref()).await?;
+                let listed = s3.list(whole.as_ref()).await?;
                 Ok(listed.iter().any(|version| version.key == whole.as_ref() && !version.is_marker))
             }
             _ => Ok(false),
@@ -55,8 +55,8 @@ impl Vault {
 
     /// The storage's own time, where it tells.
     pub async fn time(&self) -> Result<Option<Timestamp>> {
-        match &self.versions {
-            Some(versions) => versions.time().await,
+        match &self.s3 {
+            Some(s3) => s3.time().await,
             None => Ok(None),
         }
     }
@@ -64,18 +64,18 @@ impl Vault {
     /// Removes an object, in all its versions. One that is not there any more is removed already.
     pub async fn remove(&self, object: &Removable) -> Result<Removed> {
         let path = self.path(&object.key)?;
-        let Some(versions) = &self.versions else {
+        let Some(s3) = &self.s3 else {
             return match self.store.delete(&path).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(Removed::Yes),
                 Err(e) => Err(self.explain("remove", &object.key, e)),
             };
         };
         if object.versions.is_empty() {
-            return versions.delete(&path, None).await;
+            return s3.delete(&path, None).await;
         }
         let mut removed = Removed::Yes;
         for version in &object.versions {
-            if let locked @ Removed::Locked(_) = versions.delete(&path, Some(&version.id)).await? {
+            if let locked @ Removed::Locked(_) = s3.delete(&path, Some(&version.id)).await? {
                 removed = locked;
             }
         }

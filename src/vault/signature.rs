@@ -14,16 +14,19 @@ pub enum Purpose {
     Backup,
     /// An attestation.
     Attestation,
+    /// A receipt of a run for its next one.
+    Receipt,
 }
 
 impl Purpose {
-    const ALL: [Purpose; 2] = [Purpose::Backup, Purpose::Attestation];
+    const ALL: [Purpose; 3] = [Purpose::Backup, Purpose::Attestation, Purpose::Receipt];
 
     /// The SSHSIG namespace.
     pub fn namespace(self) -> &'static str {
         match self {
             Purpose::Backup => "ckbackup",
             Purpose::Attestation => "ckbackup-attestation",
+            Purpose::Receipt => "ckbackup-receipt",
         }
     }
 
@@ -31,6 +34,7 @@ impl Purpose {
         match self {
             Purpose::Backup => "the manifest",
             Purpose::Attestation => "the attestation",
+            Purpose::Receipt => "the receipt",
         }
     }
 }
@@ -155,7 +159,7 @@ impl Signers {
                 Purpose::Backup => untrusted.hint(
                     "if that key is yours, add its public half to the trusted signers; if not, the backup is not yours",
                 ),
-                Purpose::Attestation => untrusted,
+                Purpose::Attestation | Purpose::Receipt => untrusted,
             });
         }
         let Some(entry) = known.into_iter().find(|entry| entry.is_valid_at(when)) else {

@@ -10,7 +10,7 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
-use super::versions::Versions;
+use super::s3::S3;
 use crate::config::VaultLocation;
 use crate::error::{Context, Error, Result};
 
@@ -29,8 +29,8 @@ pub(super) struct Opened {
     pub store: Arc<dyn ObjectStore>,
     /// The path of the vault.
     pub root: Path,
-    /// Where there can be versions.
-    pub versions: Option<Versions>,
+    /// What `object_store` does not have, where it is S3.
+    pub s3: Option<S3>,
 }
 
 /// Prepares the storage that a location names; nothing is sent yet.
@@ -38,25 +38,25 @@ pub(super) fn connect(location: &VaultLocation, settings: &StoreSettings, create
     let place = || format!("open vault {location}");
     if let Some(folder) = location.folder() {
         let store = Arc::new(open_folder(location, &folder, create)?);
-        return Ok(Opened { store, root: Path::default(), versions: None });
+        return Ok(Opened { store, root: Path::default(), s3: None });
     }
     let root = Path::from_url_path(location.url.path()).context(place)?;
     let store: Arc<dyn ObjectStore> = match location.url.scheme() {
         "s3" => {
             let s3 = open_s3(location, settings).context(place)?;
-            let versions = Some(Versions::new(s3.clone(), &location.to_string())?);
-            return Ok(Opened { store: Arc::new(s3), root, versions });
+            let bucket = location.url.host_str().unwrap_or_default();
+            let api = S3::new(s3.clone(), bucket, &location.to_string())?;
+            return Ok(Opened { store: Arc::new(s3), root, s3: Some(api) });
         }
         "gs" => Arc::new(open_gs(location, settings).context(place)?),
         _ => Arc::new(open_az(location, settings).context(place)?),
     };
-    Ok(Opened { store, root, versions: None })
+    Ok(Opened { store, root, s3: None })
 }
 
 fn open_folder(location: &VaultLocation, folder: &std::path::Path, create: bool) -> Result<LocalFileSystem> {
-    if create && !folder.exists() {
-        // Only the last part: a missing parent is more likely a disk that is not mounted than a wish.
-        std::fs::create_dir(folder).map_err(|e| {
+    if create {
+        make_folder(folder).map_err(|e| {
             Error::failed(format!("no such vault: {location}: its folder cannot be created"))
                 .because(e)
                 .hint("check the path, and that its disk is mounted")
@@ -68,6 +68,15 @@ fn open_folder(location: &VaultLocation, folder: &std::path::Path, create: bool)
     }
     let store = LocalFileSystem::new_with_prefix(folder).context(|| format!("open vault {location}"))?;
     Ok(store.with_fsync(true))
+}
+
+/// Makes the folder unless it is there, or another run makes it at this moment. Only its last part: a missing parent is
+/// more likely a disk that is not mounted than a wish.
+fn make_folder(folder: &std::path::Path) -> std::io::Result<()> {
+    match std::fs::create_dir(folder) {
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
 }
 
 fn client_options(location: &VaultLocation) -> ClientOptions {
@@ -137,4 +146,33 @@ fn open_az(location: &VaultLocation, settings: &StoreSettings) -> object_store::
 fn parsed<K: std::str::FromStr>(settings: &StoreSettings, prefix: &str) -> Vec<(K, String)> {
     let of_service = settings.environment.iter().filter(|(name, _)| name.starts_with(prefix));
     of_service.filter_map(|(name, value)| Some((name.to_ascii_lowercase().parse().ok()?, value.clone()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::make_folder;
+
+    #[test]
+    fn runs_that_make_the_same_folder_at_once_all_have_it() {
+        let scratch = tempfile::tempdir().unwrap();
+        for round in 0..50 {
+            let (folder, barrier) = (scratch.path().join(round.to_string()), Barrier::new(4));
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        barrier.wait();
+                        make_folder(&folder).unwrap();
+                    });
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn a_folder_whose_parent_is_missing_is_not_made() {
+        let scratch = tempfile::tempdir().unwrap();
+        assert!(make_folder(&scratch.path().join("disk/vault")).is_err());
+    }
 }

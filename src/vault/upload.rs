@@ -17,7 +17,7 @@ pub(super) fn part_bytes(folder: bool) -> usize {
 /// How many parts travel at the same time, while the next is being filled. Each is memory.
 const IN_FLIGHT: usize = 2;
 
-/// An upload that is under way. Dropping it leaves nothing visible; [`Upload::abort`] also frees what was sent.
+/// An upload that is under way. Dropping it leaves nothing visible, and frees what was sent when there is time for it.
 pub struct Upload {
     vault: Vault,
     key: String,
@@ -26,6 +26,7 @@ pub struct Upload {
     /// What does not fill a part yet, as it came: nothing is copied.
     pending: PutPayloadMut,
     sent: u64,
+    unanswered: bool,
 }
 
 enum State {
@@ -33,6 +34,8 @@ enum State {
     Small,
     /// Parts are on their way.
     Parts { upload: Box<dyn MultipartUpload>, in_flight: FuturesUnordered<UploadPart> },
+    /// It is visible, or was given up.
+    Ended,
 }
 
 impl Upload {
@@ -45,6 +48,7 @@ impl Upload {
             state: State::Small,
             pending: PutPayloadMut::new(),
             sent: 0,
+            unanswered: false,
         })
     }
 
@@ -103,8 +107,24 @@ impl Upload {
         while let Some(part) = in_flight.next().await {
             part.map_err(|e| self.vault.explain("write", &self.key, e))?;
         }
-        let done = upload.complete().await.map_err(|e| self.vault.explain("finish writing", &self.key, e))?;
-        Ok(done.version)
+        let version = match upload.complete().await {
+            Ok(done) => done.version,
+            Err(e) => self.find_completed(e).await?,
+        };
+        self.state = State::Ended;
+        Ok(version)
+    }
+
+    /// A storage may finish an upload and fail to say so. Then the object is there, in the size that was sent, and whoever
+    /// asked for it has to read it back.
+    async fn find_completed(&mut self, e: object_store::Error) -> Result<Option<String>> {
+        match self.vault.head(&self.key, None).await {
+            Ok(head) if head.bytes == self.sent => {
+                self.unanswered = true;
+                Ok(head.version)
+            }
+            _ => Err(self.vault.explain("finish writing", &self.key, e)),
+        }
     }
 
     async fn put_small(&mut self, bytes: PutPayload) -> Result<Option<String>> {
@@ -124,16 +144,30 @@ impl Upload {
             ))
             .hint("run the backup again; this one was not committed"));
         }
-        Ok(Stored { version: version.or(head.version) })
+        Ok(Stored { version: version.or(head.version), unanswered: self.unanswered })
     }
 
     /// Gives the upload up and frees what was sent. Errors are of no use here: nothing became visible.
-    pub async fn abort(self) {
-        if let State::Parts { mut upload, in_flight } = self.state {
-            drop(in_flight);
-            if let Err(e) = upload.abort().await {
-                tracing::debug!(key = %self.key, error = %e, "abort an upload");
-            }
+    pub async fn abort(mut self) {
+        give_up(std::mem::replace(&mut self.state, State::Ended)).await;
+    }
+}
+
+async fn give_up(state: State) {
+    if let State::Parts { mut upload, in_flight } = state {
+        drop(in_flight);
+        if let Err(e) = upload.abort().await {
+            tracing::debug!(error = %e, "abort an upload");
+        }
+    }
+}
+
+impl Drop for Upload {
+    /// Whoever fed it has failed.
+    fn drop(&mut self) {
+        let state = std::mem::replace(&mut self.state, State::Ended);
+        if let (State::Parts { .. }, Ok(runtime)) = (&state, tokio::runtime::Handle::try_current()) {
+            runtime.spawn(give_up(state));
         }
     }
 }

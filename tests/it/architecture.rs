@@ -10,9 +10,10 @@ const LEVELS: &[&[&str]] = &[
     &["backup", "restore", "rotation"],
     &["reader"],
     &["sources"],
-    &["archive", "vault", "cluster"],
+    &["archive", "vault", "cluster", "endpoint"],
     &["config"],
-    &["inventory", "member", "object_path", "progress", "clock", "error"],
+    &["inventory", "member", "object_path"],
+    &["progress", "clock", "error"],
 ];
 
 /// What only `cli` may do: print, read the environment, and end the process.

@@ -126,7 +126,8 @@ async fn a_run_that_stood_still_just_before_its_commit_does_not_commit() {
         ("PUT", "/manifest.json"),
     ];
     let runs = cases.into_iter().flat_map(|case| [(case, false), (case, true)]);
-    futures::future::join_all(runs.map(stopped_at)).await;
+    // Two at a time: a run that gets no time on a busy machine loses its lease, as it should.
+    futures::StreamExt::for_each_concurrent(futures::stream::iter(runs), 2, stopped_at).await;
 }
 
 /// `/manifest.json` is not its signature.
@@ -183,7 +184,7 @@ async fn a_run_that_cannot_renew_stops_before_it_commits() {
     let first = slow.slow("--window").start().await;
     slow.is_listing().await;
     slow.renewals_fail.store(true, SeqCst);
-    let lost = tokio::time::timeout(Duration::from_secs(20), first.finish()).await.expect("it stops").expect(7);
+    let lost = tokio::time::timeout(Duration::from_secs(60), first.finish()).await.expect("it stops").expect(7);
     assert!(lost.stderr.contains("was lost"), "{lost}");
     assert!(slow.rig.committed().is_empty());
 }

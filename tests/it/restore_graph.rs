@@ -58,7 +58,8 @@ async fn steps_that_do_not_wait_for_one_another_run_side_by_side() {
         let Some(kind) = kind else { return Action::Forward };
         let mut seen = seen.lock().unwrap();
         seen.insert(kind);
-        if seen.len() == 2 { Action::Forward } else { Action::too_many_requests(0) }
+        let busy = || Action::kubernetes_status(503, "ServiceUnavailable", "not yet");
+        if seen.len() == 2 { Action::Forward } else { busy() }
     });
     let plan = rig.plan("[{name: secrets, apply: {kinds: [Secret]}}, {name: maps, apply: {kinds: [ConfigMap]}}]");
     let restore = rig.restore(&plan, &kubeconfig).run().await.expect_success();

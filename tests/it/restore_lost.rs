@@ -125,7 +125,7 @@ async fn ctrl_c_stops_a_restore_says_what_stands_and_the_same_command_goes_on() 
     let begin = Instant::now();
     running.signal("INT");
     let stopped = running.finish().await.expect(130);
-    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
     assert!(stopped.stderr.contains("hint: run the same command again"), "{stopped}");
     assert!(stopped.stderr.contains("interrupted; 10 objects are in the cluster"), "{stopped}");
     let cut = summary(&stopped);

@@ -87,11 +87,11 @@ async fn a_server_that_is_killed_in_the_middle_leaves_a_partial_backup() {
     let kubeconfig = plane.kubeconfig_through(&proxy, &rig.scratch, "killed");
     let begin = Instant::now();
     let backup = rig.backup(&kubeconfig, json!({"parallelism": PARALLELISM, "defaults": false}));
-    let run = backup.timeout(Duration::from_secs(100)).run().await;
+    let run = backup.timeout(Duration::from_secs(150)).run().await;
     let took = begin.elapsed();
     assert_partial(&rig, run, &proxy);
     // As long as a server that restarts is waited for, and a little.
-    assert!((30..75).contains(&took.as_secs()), "{took:?}");
+    assert!((30..95).contains(&took.as_secs()), "{took:?}");
 }
 
 #[tokio::test]
@@ -103,7 +103,8 @@ async fn a_server_that_falls_silent_in_the_middle_is_given_up_after_one_time_out
     let run = rig.backup(&rig.through(&proxy, &loaded().token), scope).run().await;
     let took = begin.elapsed();
     let saved = assert_partial(&rig, run, &proxy);
-    assert!(took < Duration::from_secs(20), "{took:?}");
+    // Some 60 types, each of which would cost a time-out.
+    assert!(took < Duration::from_secs(45), "{took:?}");
     let problems = saved.record()["problems"].as_array().unwrap();
     assert!(problems.iter().any(|p| p["why"] == "no answer within 2s"), "{problems:?}");
 }

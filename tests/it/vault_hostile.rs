@@ -5,6 +5,8 @@ use std::path::Path;
 use ckbackup::archive::age::{Identities, Recipients, open_all, seal_all};
 use ckbackup::archive::frame::{self, END_OF_TAR, Limits};
 use ckbackup::archive::index::{self, DirectoryPlace, Entry, IndexWriter};
+use ckbackup::archive::segment::PackedFrame;
+use ckbackup::member::Part;
 use ckbackup::vault::layout::{MANIFEST, SIGNATURE};
 use ckbackup::vault::manifest::{IndexRecord, Manifest, SegmentRecord, StoredObject};
 use ckbackup::vault::signature::{Purpose, Signer};
@@ -58,7 +60,7 @@ fn tar_entry(path: &str, kind: EntryType, link: &str, content: &[u8]) -> Vec<u8>
 
 fn entry(path: &str, position: usize, content: &[u8]) -> Entry {
     let (position, size) = (position as u64, content.len() as u64);
-    Entry { path: path.into(), position, size, sha256: Sha256::digest(content).into(), traits: Default::default() }
+    Entry { path: path.into(), position, size, sha256: Sha256::digest(content).into(), ..Entry::default() }
 }
 
 fn plain(path: &str, content: &[u8]) -> Attack {
@@ -119,6 +121,18 @@ fn attacks(outside: &Path) -> Vec<Attack> {
     between.between = zstd::bulk::compress(&other, 3).unwrap();
     between.extract_refuses = false;
     all.push(between);
+    let half = [7; 512];
+    let part = |offset| Entry { part: Some(Part { offset, of: 1024, filler: 0 }), ..entry(GOOD, 0, &half) };
+    let mut first = tar_entry(GOOD, EntryType::Regular, "", &half);
+    let mut header = tar::Header::from_byte_slice(&first[..512]).clone();
+    header.set_size(1024);
+    header.set_cksum();
+    first[..512].copy_from_slice(header.as_bytes());
+    let frame = |tar: &[u8], offset| Frame { tar: tar.to_vec(), entries: vec![part(offset)], claims: None };
+    let parts = |name, frames| Attack { frames, ..Attack::of(name, Vec::new(), Vec::new()) };
+    all.push(parts("a large file without its end", vec![frame(&first, 0)]));
+    all.push(parts("a large file with its begin twice", vec![frame(&first, 0), frame(&first, 0)]));
+    all.push(parts("a large file without its begin", vec![frame(&half, 512)]));
     let mut behind = plain(GOOD, content);
     behind.name = "data behind the end";
     behind.behind = b"trailing".to_vec();
@@ -137,10 +151,12 @@ fn plant(stage: &Stage, place: &Place, id: &str, attack: &Attack) {
     for Frame { tar: bytes, entries, claims } in &attack.frames {
         let encoded = zstd::bulk::compress(bytes, 3).unwrap();
         let (offset, decoded) = (stream.len() as u64, claims.unwrap_or(bytes.len() as u64));
-        lines.extend(writer.add(offset, encoded.len() as u64, decoded, entries).unwrap());
+        let (length, sha256) = (encoded.len() as u64, Sha256::digest(&encoded).into());
+        let frame = PackedFrame { offset, length, decoded, sha256, entries: entries.clone() };
+        lines.extend(writer.add(&frame).unwrap());
         stream.extend(encoded);
         tar_bytes += bytes.len() as u64;
-        members += entries.len() as u64;
+        members += index::begun(entries);
         content_bytes += entries.iter().map(|entry| entry.size).sum::<u64>();
     }
     stream.extend(&attack.between);
@@ -170,7 +186,13 @@ fn plant(stage: &Stage, place: &Place, id: &str, attack: &Attack) {
         directory_decoded_bytes: at.decoded,
         directory_sha256: at.sha256,
     };
-    real.sources[0].segments = vec![SegmentRecord { object: store(SEGMENT, &stream), tar_bytes, content_bytes, index }];
+    real.sources[0].segments = vec![SegmentRecord {
+        unit: None,
+        object: store(SEGMENT, &stream),
+        tar_bytes,
+        content_bytes,
+        index,
+    }];
     real.previous = None;
     let bytes = real.to_bytes().unwrap();
     let signature = Signer::read(&stage.key("oncall-signing_key")).unwrap().sign(Purpose::Backup, &bytes).unwrap();

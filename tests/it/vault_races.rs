@@ -51,10 +51,12 @@ async fn two_runs_do_not_mix(stage: &Stage, place: &Place) {
 #[tokio::test]
 async fn an_object_that_stands_at_an_id_is_never_overwritten() {
     let stage = Stage::new().await;
-    for there in ["configuration/0001.tar.zst.age", "platform/0001.tar.zst.age", MANIFEST, "unknown"] {
+    let cases = ["configuration/0001.tar.zst.age", "platform/0001.tar.zst.age", MANIFEST, "unknown"];
+    let run = async |there: &str| {
         let place = Place::folder(&stage.scratch.folder(&format!("vault-{}", there.replace('/', "-"))));
         stage.back_up_by("first", &place).await;
-        let taken: Vec<_> = (0..4).map(|second| place.file(&format!("{}-nightly", stamp(second)), there)).collect();
+        // More seconds than a run needs to start, fewer than it tries.
+        let taken: Vec<_> = (0..8).map(|second| place.file(&format!("{}-nightly", stamp(second)), there)).collect();
         for file in &taken {
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
             std::fs::write(file, "it was here before").unwrap();
@@ -66,7 +68,8 @@ async fn an_object_that_stands_at_an_id_is_never_overwritten() {
         let free = !taken.iter().any(|file| file.starts_with(place.file(&id, "")));
         assert!(free, "{there}: {id} belongs to somebody else");
         stage.verify(&place, &id).await.expect_success();
-    }
+    };
+    futures::future::join_all(cases.map(run)).await;
 }
 
 /// The start of an id, so many seconds from now.

@@ -6,8 +6,10 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::archive::frame::check_path;
+use crate::archive::index::Entry;
+use crate::archive::parts::PartOrder;
 use crate::error::{Context, Error, Result};
+use crate::member::check_path;
 
 /// Where files are gathered until all are there; its name says what it is to whoever finds it.
 const STAGE: &str = ".ckbackup-incomplete";
@@ -19,6 +21,7 @@ pub(super) struct Folder {
     stage: PathBuf,
     made: bool,
     known: HashSet<PathBuf>,
+    parts: PartOrder,
 }
 
 /// Refuses a folder with something in it.
@@ -50,20 +53,25 @@ impl Folder {
         let made = !dir.exists();
         let stage = dir.join(STAGE);
         make(&stage)?;
-        Ok(Folder { dir, stage, made, known: HashSet::new() })
+        Ok(Folder { dir, stage, made, known: HashSet::new(), parts: PartOrder::default() })
     }
 
-    /// Adds a file, readable by its owner only.
-    pub(super) fn write(&mut self, source: &str, path: &str, content: &[u8]) -> Result<()> {
+    /// Adds a file, readable by its owner only, or the next part of one. Filler is left out.
+    pub(super) fn write(&mut self, source: &str, entry: &Entry, content: &[u8]) -> Result<()> {
+        let path = &entry.path;
         check_path(source)?;
         check_path(path)?;
+        self.parts.follow(entry)?;
         let place = self.stage.join(source).join(path);
         if let Some(parent) = place.parent().filter(|parent| !self.known.contains(*parent)) {
             make(parent)?;
             self.known.insert(parent.into());
         }
-        let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&place);
-        let written = opened.and_then(|mut file| file.write_all(content));
+        let begins = entry.begins_member();
+        let opened = OpenOptions::new().append(!begins).write(begins).create_new(begins).mode(0o600).open(&place);
+        let filler = entry.part.map_or(0, |part| part.filler) as usize;
+        let real = &content[..content.len().saturating_sub(filler)];
+        let written = opened.and_then(|mut file| file.write_all(real));
         written.map_err(|e| {
             let full = e.kind() == std::io::ErrorKind::StorageFull;
             let error = Error::failed(format!("write {}/{source}/{path}", self.dir.display())).because(e);
@@ -72,7 +80,8 @@ impl Folder {
     }
 
     /// Shows what was written.
-    pub(super) fn finish(self) -> Result<()> {
+    pub(super) fn finish(mut self) -> Result<()> {
+        std::mem::take(&mut self.parts).end()?;
         let what = || format!("finish {}", self.dir.display());
         for entry in std::fs::read_dir(&self.stage).context(what)? {
             let entry = entry.context(what)?;
@@ -101,14 +110,35 @@ fn make(dir: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::member::Part;
     use std::os::unix::fs::PermissionsExt;
+
+    fn entry(path: &str) -> Entry {
+        Entry { path: path.into(), size: 1, ..Entry::default() }
+    }
+
+    #[test]
+    fn parts_of_a_file_are_put_together_without_filler() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("out");
+        let part = |offset, filler| Entry { part: Some(Part { offset, of: 6, filler }), size: 3, ..entry("a") };
+        let mut folder = Folder::begin(dir.clone()).unwrap();
+        folder.write("logs", &part(0, 0), b"abc").unwrap();
+        folder.write("logs", &part(3, 2), b"d\0\0").unwrap();
+        folder.finish().unwrap();
+        assert_eq!(std::fs::read(dir.join("logs/a")).unwrap(), b"abcd");
+        let mut folder = Folder::begin(root.path().join("cut")).unwrap();
+        folder.write("logs", &part(0, 0), b"abc").unwrap();
+        assert!(folder.finish().is_err());
+        assert!(!root.path().join("cut").exists());
+    }
 
     #[test]
     fn files_show_when_all_are_there() {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("out");
         let mut folder = Folder::begin(dir.clone()).unwrap();
-        folder.write("platform", "resources/secrets/v1/shop/a.json", b"{}").unwrap();
+        folder.write("platform", &entry("resources/secrets/v1/shop/a.json"), b"{}").unwrap();
         assert!(!dir.join("platform").exists());
         folder.finish().unwrap();
         let file = dir.join("platform/resources/secrets/v1/shop/a.json");
@@ -122,9 +152,9 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("out");
         let mut folder = Folder::begin(dir.clone()).unwrap();
-        folder.write("platform", "a", b"x").unwrap();
-        assert!(folder.write("platform", "../../b", b"x").is_err());
-        assert!(folder.write("platform", "a", b"y").is_err(), "a member that stands twice is refused");
+        folder.write("platform", &entry("a"), b"x").unwrap();
+        assert!(folder.write("platform", &entry("../../b"), b"x").is_err());
+        assert!(folder.write("platform", &entry("a"), b"y").is_err(), "a member that stands twice is refused");
         drop(folder);
         assert!(!dir.exists());
     }

@@ -272,8 +272,8 @@ async fn write(mut folder: Folder, fetched: Arc<Fetched>) -> Result<(Folder, u64
     let job = tokio::task::spawn_blocking(move || {
         let (mut files, mut bytes) = (0, 0);
         for (entry, content) in fetched.entries.iter().zip(fetched.contents()?) {
-            folder.write(&fetched.source, &entry.path, content)?;
-            files += 1;
+            folder.write(&fetched.source, entry, content)?;
+            files += u64::from(entry.begins_member());
             bytes += entry.size;
         }
         Ok((folder, files, bytes))

@@ -17,41 +17,44 @@ pub struct Assets {
     pub age_plugin: PathBuf,
     /// The folder with the official age test vectors.
     pub age_vectors: PathBuf,
+    /// The folder with Prometheus and promtool.
+    pub prometheus: PathBuf,
 }
 
-const VARIABLES: [&str; 5] = [
+const VARIABLES: [&str; 6] = [
     "KUBEBUILDER_ASSETS",
     "CKBACKUP_TEST_VERSITYGW",
     "CKBACKUP_TEST_AZURITE",
     "CKBACKUP_TEST_AGE_PLUGIN",
     "CKBACKUP_TEST_AGE_VECTORS",
+    "CKBACKUP_TEST_PROMETHEUS",
 ];
 
 /// The assets of this machine. A test that needs them fails when they are missing: it never skips itself.
 pub fn assets() -> &'static Assets {
     static ASSETS: OnceLock<Assets> = OnceLock::new();
     ASSETS.get_or_init(|| {
-        let [control_plane, versitygw, azurite, age_plugin, age_vectors] =
+        let [control_plane, versitygw, azurite, age_plugin, age_vectors, prometheus] =
             from_environment().unwrap_or_else(from_setup);
-        Assets { control_plane, versitygw, azurite, age_plugin, age_vectors }
+        Assets { control_plane, versitygw, azurite, age_plugin, age_vectors, prometheus }
     })
 }
 
 /// The environment in which another test process finds the same.
 pub fn variables() -> Vec<(&'static str, PathBuf)> {
-    let Assets { control_plane, versitygw, azurite, age_plugin, age_vectors } = assets();
-    let values = [control_plane, versitygw, azurite, age_plugin, age_vectors];
+    let Assets { control_plane, versitygw, azurite, age_plugin, age_vectors, prometheus } = assets();
+    let values = [control_plane, versitygw, azurite, age_plugin, age_vectors, prometheus];
     VARIABLES.into_iter().zip(values.map(PathBuf::clone)).collect()
 }
 
 /// As `make test` sets it.
-fn from_environment() -> Option<[PathBuf; 5]> {
+fn from_environment() -> Option<[PathBuf; 6]> {
     let values = VARIABLES.map(|name| std::env::var_os(name).map(PathBuf::from));
     values.iter().all(Option::is_some).then(|| values.map(Option::unwrap))
 }
 
 /// For a plain `cargo test`, after `make test` or `tests/rig/setup test` ran once.
-fn from_setup() -> [PathBuf; 5] {
+fn from_setup() -> [PathBuf; 6] {
     let print = VARIABLES.map(|name| format!("\"${name}\"")).join(" ");
     let script =
         format!("environment=$(tests/rig/setup --print-env test) && eval \"$environment\" && printf '%s\\n' {print}");

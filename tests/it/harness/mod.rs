@@ -31,7 +31,7 @@ pub use s3_client::{Credentials, S3Client};
 pub use scratch::Scratch;
 
 /// How long a test waits for anything before it fails: long enough for a busy machine, short enough to notice.
-pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(150);
 
 /// Polls until `condition` holds, and fails the test with `what` when it does not in time.
 pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {

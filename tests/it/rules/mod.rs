@@ -113,6 +113,10 @@ rules! {
         needs: [workloads::a_job_gets_a_selector_of_its_own],
         spares: [workloads::a_job_with_a_manual_selector_keeps_it, workloads::labels_with_a_jobs_name_stay],
     }
+    deployment_revisions {
+        needs: [workloads::a_deployments_revisions_are_counted_anew],
+        spares: [],
+    }
     namespace_finalizers {
         needs: [metadata::a_namespace_gets_only_the_finalizer_that_the_server_sets],
         spares: [],

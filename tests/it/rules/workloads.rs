@@ -12,6 +12,23 @@ fn job(name: &str, spec: Value) -> Value {
     job
 }
 
+pub async fn a_deployments_revisions_are_counted_anew() {
+    let place = Place::new().await;
+    let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let spec = json!({"selector": {"matchLabels": {"app": "web"}}, "template": template});
+    let mut web = object("apps/v1", "Deployment", "web", json!({"spec": spec}));
+    // What the deployment controller writes after the third change, beside what people wrote.
+    web["metadata"]["annotations"] = json!({"deployment.kubernetes.io/revision": "3", "team": "shop"});
+    let saved = place.save_here("deployments.apps", web).await;
+    let but = [".metadata.annotations.deployment.kubernetes.io/revision"];
+    let restored = comes_back(&place, &Surroundings::default(), "deployments.apps", &saved, &but).await;
+    assert_eq!(restored["metadata"]["annotations"], json!({"team": "shop"}));
+    // The controller of the new cluster begins to count again: no difference.
+    let mut counted = restored.clone();
+    counted["metadata"]["annotations"]["deployment.kubernetes.io/revision"] = "1".into();
+    assert!(Surroundings::default().comparable("deployments.apps", &saved, &counted).is_empty());
+}
+
 pub async fn a_job_gets_a_selector_of_its_own() {
     let place = Place::new().await;
     let spec = json!({"suspend": true, "backoffLimit": 2, "ttlSecondsAfterFinished": 100, "completionMode": "Indexed",

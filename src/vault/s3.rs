@@ -1,9 +1,11 @@
-//! What rotation needs of S3 and `object_store` does not have: versions are listed, and deleted one by one. A delete by key
-//! frees nothing in a bucket that keeps them, and `object_store` sends it as a bulk request, which not every server knows.
+//! What is needed of S3 and `object_store` does not have. Versions are listed, and deleted one by one: a delete by key frees
+//! nothing in a bucket that keeps them, and `object_store` sends it as a bulk request, which not every server knows. And an
+//! object is copied in exactly the version that was committed, with the storage's word on what the copy holds.
 
 use std::time::Duration;
 
-use http::{HeaderMap, Method, StatusCode};
+use base64::Engine;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use jiff::Timestamp;
 use object_store::aws::AmazonS3;
 use object_store::path::Path;
@@ -22,9 +24,16 @@ const TRIES: u32 = 5;
 /// Between the first two; doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
-/// The API for versions in one bucket.
-pub(super) struct Versions {
+/// How long an answer may take.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long the storage may take to copy an object.
+const COPY_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// The API for one bucket.
+pub(super) struct S3 {
     store: AmazonS3,
+    bucket: String,
     http: reqwest::Client,
     shown: String,
     kept: OnceCell<bool>,
@@ -50,6 +59,15 @@ pub enum Removed {
     Locked(Option<Timestamp>),
 }
 
+/// What the storage says of a copy that it made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Copied {
+    /// Its version, where the bucket keeps them.
+    pub version: Option<String>,
+    /// SHA-256 of what it holds, where the storage computed that.
+    pub sha256: Option<[u8; 32]>,
+}
+
 struct Answer {
     status: StatusCode,
     headers: HeaderMap,
@@ -60,6 +78,12 @@ struct Answer {
 struct VersioningConfiguration {
     #[serde(rename = "Status")]
     status: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct CopyObjectResult {
+    #[serde(rename = "ChecksumSHA256")]
+    sha256: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -82,11 +106,11 @@ struct RawVersion {
     version_id: String,
 }
 
-impl Versions {
-    pub fn new(store: AmazonS3, shown: &str) -> Result<Versions> {
-        let http = reqwest::Client::builder().connect_timeout(Duration::from_secs(10)).timeout(Duration::from_secs(60));
+impl S3 {
+    pub fn new(store: AmazonS3, bucket: &str, shown: &str) -> Result<S3> {
+        let http = reqwest::Client::builder().connect_timeout(Duration::from_secs(10));
         let http = http.build().context(|| "prepare requests to the storage".into())?;
-        Ok(Versions { store, http, shown: shown.into(), kept: OnceCell::new() })
+        Ok(S3 { store, bucket: bucket.into(), http, shown: shown.into(), kept: OnceCell::new() })
     }
 
     /// Whether the bucket keeps versions, or kept them once.
@@ -155,6 +179,25 @@ impl Versions {
         Ok(Removed::Yes)
     }
 
+    /// Copies an object, in that version where it has one. The storage does it, and computes a digest of the copy if it can.
+    pub async fn copy(&self, from: &Path, version: Option<&str>, to: &Path) -> Result<Copied> {
+        let version = version.map(|id| format!("?versionId={}", encode(id))).unwrap_or_default();
+        let source = format!("{}/{}{version}", self.bucket, encode(from.as_ref()));
+        let headers = [("x-amz-copy-source", source.as_str()), ("x-amz-checksum-algorithm", "SHA256")];
+        let request = Request { method: Method::PUT, path: to, query: &[], headers: &headers, timeout: COPY_TIMEOUT };
+        let answer = self.try_sending(&request).await?;
+        let doing = || format!("copy {from} in {}", self.shown);
+        let version = answer.headers.get("x-amz-version-id").and_then(|id| id.to_str().ok()).map(String::from);
+        let answer = answer.require_success(doing, "s3:GetObject, s3:GetObjectVersion and s3:PutObject")?;
+        // A copy that fails after it was begun is told with 200.
+        if answer.body.contains("<Error>") {
+            let said = Error::failed(super::code_and_message(&answer.body));
+            return Err(Error::failed(doing()).because(said));
+        }
+        let result: CopyObjectResult = parse(&answer.body, doing)?;
+        Ok(Copied { version: version.filter(|id| id != "null"), sha256: result.sha256.as_deref().and_then(digest) })
+    }
+
     /// Until when the version is locked, if it is.
     async fn lock(&self, path: &Path, query: &[(&str, &str)]) -> Result<Option<Option<Timestamp>>> {
         let answer = self.send(Method::HEAD, path, query).await?;
@@ -167,9 +210,13 @@ impl Versions {
     }
 
     async fn send(&self, method: Method, path: &Path, query: &[(&str, &str)]) -> Result<Answer> {
+        self.try_sending(&Request { method, path, query, headers: &[], timeout: TIMEOUT }).await
+    }
+
+    async fn try_sending(&self, request: &Request<'_>) -> Result<Answer> {
         let mut pause = FIRST_PAUSE;
         for _ in 1..TRIES {
-            let answer = self.send_once(method.clone(), path, query).await;
+            let answer = self.send_once(request).await;
             let passes =
                 |answer: &Answer| answer.status.is_server_error() && answer.status != StatusCode::NOT_IMPLEMENTED;
             if answer.as_ref().is_ok_and(|answer| !passes(answer)) {
@@ -178,19 +225,46 @@ impl Versions {
             tokio::time::sleep(pause).await;
             pause *= 2;
         }
-        self.send_once(method, path, query).await
+        self.send_once(request).await
     }
 
-    async fn send_once(&self, method: Method, path: &Path, query: &[(&str, &str)]) -> Result<Answer> {
+    async fn send_once(&self, request: &Request<'_>) -> Result<Answer> {
         let doing = || format!("reach {}", self.shown);
-        let mut options = SignedUrlOptions::new();
-        options.extra_query = query.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        let url = self.store.signed_url_opts(method.clone(), path, SIGNED_FOR, &options).await.context(doing)?;
-        let answer = self.http.request(method, url).send().await.map_err(|e| e.without_url()).context(doing)?;
+        let (method, mut options) = (request.method.clone(), SignedUrlOptions::new());
+        options.extra_query =
+            request.query.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        for (name, value) in request.headers {
+            options.signed_headers.insert(*name, HeaderValue::from_str(value).context(doing)?);
+        }
+        let url = self.store.signed_url_opts(method.clone(), request.path, SIGNED_FOR, &options).await.context(doing)?;
+        let sent = self.http.request(method, url).headers(options.signed_headers).timeout(request.timeout).send();
+        let answer = sent.await.map_err(|e| e.without_url()).context(doing)?;
         let (status, headers) = (answer.status(), answer.headers().clone());
         let body = answer.text().await.map_err(|e| e.without_url()).context(doing)?;
         Ok(Answer { status, headers, body })
     }
+}
+
+/// One request to the bucket.
+struct Request<'a> {
+    method: Method,
+    path: &'a Path,
+    query: &'a [(&'a str, &'a str)],
+    /// Signed along.
+    headers: &'a [(&'static str, &'a str)],
+    timeout: Duration,
+}
+
+/// A digest of the whole object. That of an object in parts is one of their digests, and ends with their number.
+fn digest(base64: &str) -> Option<[u8; 32]> {
+    base64::engine::general_purpose::STANDARD.decode(base64).ok()?.try_into().ok()
+}
+
+/// As it stands in a URL's path.
+fn encode(text: &str) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(byte);
+    let encoded = |byte: u8| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    text.bytes().map(encoded).collect()
 }
 
 impl Answer {
@@ -216,6 +290,16 @@ fn parse<T: for<'a> Deserialize<'a>>(body: &str, doing: impl Fn() -> String) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_digests_of_whole_objects_are_taken() {
+        let whole = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
+        assert_eq!(hex::encode(digest(whole).unwrap())[..8], *"e3b0c442");
+        assert_eq!(digest(&format!("{whole}-3")), None);
+        let none: CopyObjectResult = parse("<CopyObjectResult><ETag>x</ETag></CopyObjectResult>", || "".into()).unwrap();
+        assert_eq!(none.sha256, None);
+        assert_eq!(encode("a b/ü+?"), "a%20b/%C3%BC%2B%3F");
+    }
 
     #[test]
     fn versions_and_delete_markers_are_read_in_any_order() {

@@ -1,0 +1,61 @@
+//! Runs a `files` step: the files of a source are put into a folder.
+
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+
+use super::apply::{Tally, Work};
+use super::summary::Outcome;
+use super::tree::{self, Planned, Tree};
+use crate::config::RestoreFiles;
+use crate::error::{Error, Result};
+use crate::vault::manifest::SourceRecord;
+
+/// Puts every file of a step in its place. What went wrong with single files is in the tally; an error ends the step.
+pub async fn restore_files(work: &Work, step: usize, wanted: &RestoreFiles) -> Result<Tally> {
+    require_source(work, wanted.source.as_str(), "files")?;
+    let conflict = wanted.conflict.unwrap_or(work.conflict);
+    let tree = Tree { to: wanted.to.clone(), conflict, is_last: |_| false };
+    let planned = tree::plan(&work.backup, wanted.source.as_str(), |path| wanted.names.allows(path)).await?;
+    write_tree(work, step, tree, planned).await
+}
+
+/// The record of a source that a step wants.
+pub(super) fn require_source<'a>(work: &'a Work, name: &str, kind: &str) -> Result<&'a SourceRecord> {
+    let manifest = &work.backup.manifest;
+    let found = manifest.source(name).ok_or_else(|| {
+        let known: Vec<_> = manifest.sources.iter().filter(|s| s.kind == kind).map(|s| s.name.as_str()).collect();
+        let known = if known.is_empty() { format!("it has none of kind {kind}") } else { known.join(", ") };
+        Error::failed(format!("backup {} has no source {name}", manifest.id)).hint(known)
+    })?;
+    match found.kind == kind {
+        true => Ok(found),
+        false => Err(Error::failed(format!("source {name} is of kind {}, not {kind}", found.kind))),
+    }
+}
+
+/// Writes a tree, and tells the step's tally.
+pub(super) async fn write_tree(work: &Work, step: usize, tree: Tree, planned: Planned) -> Result<Tally> {
+    let name = work.plan.steps[step].name.to_string();
+    let tree = Arc::new(tree);
+    work.progress.begin(&name, Some(planned.len()));
+    let planned = tree.decide(planned).await?;
+    let tally = work.tallies[step].clone();
+    let add = |path: &str, outcome: Outcome| add(&tally, &name, path, outcome);
+    if work.dry_run {
+        tree.foresee(&planned).into_iter().for_each(|(path, outcome)| add(&path, outcome));
+    } else {
+        tree::make_folder(&tree.to)?;
+        tree.write(&work.backup, planned, work.progress.as_ref(), &name, add).await?;
+    }
+    let tally = std::mem::take(&mut *tally.lock().await);
+    work.progress.end(&name, &format!("{} (clock: {})", tally.items.words(), work.clock.words()));
+    Ok(tally)
+}
+
+/// Nobody else holds a step's tally while it runs, but for a moment when it is cut off.
+fn add(tally: &Mutex<Tally>, step: &str, path: &str, outcome: Outcome) {
+    if let Ok(mut tally) = tally.try_lock() {
+        tally.add(step, path, outcome);
+    }
+}

@@ -1,0 +1,183 @@
+//! Runs a `prometheus` step: blocks are put into an empty data directory, and a Prometheus that serves it is asked.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::apply::{Tally, Work};
+use super::files::{require_source, write_tree};
+use super::summary::Failure;
+use super::tree::{self, Planned, Tree};
+use crate::config::{Conflict, PrometheusCheck, RestorePrometheus};
+use crate::endpoint::Endpoint;
+use crate::error::{Context, Error, Result};
+use crate::inventory::Metrics;
+use crate::sources::{is_block_name, metrics_of};
+
+/// The file without which Prometheus takes a folder for no block.
+const META: &str = "/meta.json";
+
+/// How often a Prometheus that starts is asked whether it is ready.
+const POLL: Duration = Duration::from_millis(500);
+
+/// How long one query may take.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// A query touches at most so many samples: a fifth of what Prometheus allows unless it is told otherwise.
+const SAMPLES_AT_ONCE: u64 = 10_000_000;
+
+/// Restores the blocks, and checks that they are there.
+pub async fn restore_prometheus(work: &Work, step: usize, wanted: &RestorePrometheus) -> Result<Tally> {
+    let source = require_source(work, wanted.source.as_str(), "prometheus")?;
+    let planned = tree::plan(&work.backup, wanted.source.as_str(), |_| true).await?;
+    require_room(&wanted.to, &planned).await?;
+    let tree = Tree { to: wanted.to.clone(), conflict: Conflict::Fail, is_last: |path| path.ends_with(META) };
+    let blocks = planned.folders();
+    let mut tally = write_tree(work, step, tree, planned).await?;
+    if work.dry_run || tally.items.failed > 0 {
+        return Ok(tally);
+    }
+    let found = read_metas(&wanted.to, blocks).await?;
+    let expected = source.contents.metrics.as_ref();
+    let mut problems = Vec::new();
+    let sum = |get: fn(&Metrics) -> u64| found.iter().map(get).sum::<u64>();
+    let all = (found.len() as u64, sum(|m| m.series), sum(|m| m.samples));
+    if let Some(expected) = expected
+        && all != (expected.blocks, expected.series, expected.samples)
+    {
+        problems.push(format!(
+            "the manifest says {} blocks, {} series and {} samples; the folder has {}, {} and {}",
+            expected.blocks, expected.series, expected.samples, all.0, all.1, all.2
+        ));
+    }
+    if let Some(check) = &wanted.check {
+        problems.extend(ask(check, &found).await?);
+    }
+    let name = work.plan.steps[step].name.to_string();
+    tally.items.failed += problems.len() as u64;
+    let failure = |why| Failure { step: name.clone(), object: wanted.to.display().to_string(), why };
+    tally.failures.extend(problems.into_iter().map(failure));
+    Ok(tally)
+}
+
+/// Refuses a data directory with anything else in it, or that a Prometheus uses: what is there is never mixed with what
+/// comes back.
+async fn require_room(to: &Path, planned: &Planned) -> Result<()> {
+    let (to, blocks) = (to.to_path_buf(), planned.folders());
+    let looking = tokio::task::spawn_blocking(move || {
+        let entries = match std::fs::read_dir(&to) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(Error::failed(format!("read the folder {}", to.display())).because(e)),
+        };
+        for entry in entries {
+            let name = entry.context(|| format!("read the folder {}", to.display()))?.file_name();
+            let name = name.to_string_lossy();
+            let hint = match &*name {
+                "lost+found" => continue,
+                // A restore that was cut off; each file in it is compared.
+                block if blocks.iter().any(|known| known == block) => continue,
+                "lock" => "stop the Prometheus that uses it, then give an empty folder",
+                block if is_block_name(block) => "it has blocks that are not in the backup; give an empty folder",
+                _ => "give an empty folder: what is there is never mixed with what comes back",
+            };
+            return Err(Error::failed(format!("{} is not empty: it has {name}", to.display())).hint(hint));
+        }
+        Ok(())
+    });
+    looking.await.context(|| "look into the data directory".into())?
+}
+
+async fn read_metas(to: &Path, blocks: Vec<String>) -> Result<Vec<Metrics>> {
+    let to = to.to_path_buf();
+    let reading = tokio::task::spawn_blocking(move || {
+        let read = |block: String| {
+            let file: PathBuf = to.join(format!("{block}{META}"));
+            let meta = std::fs::read(&file).context(|| format!("read {}", file.display()))?;
+            metrics_of(&meta)
+        };
+        blocks.into_iter().map(read).collect()
+    });
+    reading.await.context(|| "read what was restored".into())?
+}
+
+/// What a Prometheus that serves the data does not have.
+async fn ask(check: &PrometheusCheck, blocks: &[Metrics]) -> Result<Vec<String>> {
+    let endpoint = Endpoint::new(&check.url, &check.access)?;
+    wait_until_ready(&endpoint, check.timeout).await?;
+    let open_left = has_open_left_ranges(&endpoint).await?;
+    let mut problems = Vec::new();
+    for block in blocks {
+        let found = count_samples(&endpoint, block, open_left).await?;
+        if found != block.samples {
+            problems.push(format!(
+                "{} has {found} samples from {} to {}, and the block that was restored {}",
+                endpoint.shown(),
+                block.first,
+                block.last,
+                block.samples
+            ));
+        }
+    }
+    Ok(problems)
+}
+
+async fn wait_until_ready(endpoint: &Endpoint, timeout: Duration) -> Result<()> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        let why = match endpoint.send(Method::GET, "-/ready", &[], Duration::from_secs(10)).await {
+            Ok(answer) if answer.status.is_success() => return Ok(()),
+            Ok(answer) => Error::failed(format!("{}: {} {}", endpoint.shown(), answer.status, answer.body.trim())),
+            Err(e) => e,
+        };
+        if Instant::now() >= deadline {
+            return Err(why.within("the restored Prometheus is not ready"));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Since version 3, a range does not hold the sample at its left end.
+async fn has_open_left_ranges(endpoint: &Endpoint) -> Result<bool> {
+    let answer = endpoint.send(Method::GET, "api/v1/status/buildinfo", &[], QUERY_TIMEOUT).await?.json();
+    let version = answer["data"]["version"].as_str().unwrap_or_default();
+    Ok(version.split('.').next().and_then(|major| major.parse::<u32>().ok()).is_some_and(|major| major >= 3))
+}
+
+/// Samples in the time of a block, counted in slices that a server allows.
+async fn count_samples(endpoint: &Endpoint, block: &Metrics, open_left: bool) -> Result<u64> {
+    let (first, last) = (block.first.as_millisecond(), block.last.as_millisecond());
+    let slices = block.samples.div_ceil(SAMPLES_AT_ONCE).max(1) as i64;
+    let width = ((last - first) / slices + 1).max(1);
+    let (mut from, mut samples) = (first, 0);
+    while from < last {
+        let to = (from + width).min(last);
+        // Samples at `from`, and before `to`.
+        let range = to - from - i64::from(!open_left);
+        let at = to - 1;
+        if range > 0 || open_left {
+            samples += query(endpoint, range, at).await?;
+        }
+        from = to;
+    }
+    Ok(samples)
+}
+
+async fn query(endpoint: &Endpoint, range_millis: i64, at_millis: i64) -> Result<u64> {
+    let query = format!("sum(count_over_time({{__name__=~\".+\"}}[{range_millis}ms]))");
+    let time = format!("{}.{:03}", at_millis.div_euclid(1000), at_millis.rem_euclid(1000));
+    let form = [("query", query.as_str()), ("time", time.as_str())];
+    let answer = endpoint.send(Method::POST, "api/v1/query", &form, QUERY_TIMEOUT).await?;
+    let json = answer.json();
+    if json["status"] != "success" {
+        let said = json["error"].as_str().unwrap_or(answer.body.trim());
+        return Err(Error::failed(format!("query {}: {} {said}", endpoint.shown(), answer.status)));
+    }
+    let value = |result: &Value| result["value"][1].as_str().and_then(|text| text.parse::<f64>().ok());
+    let sum = json["data"]["result"].as_array().and_then(|all| all.first()).and_then(value);
+    // No sample, no result.
+    Ok(sum.unwrap_or_default() as u64)
+}

@@ -1,0 +1,390 @@
+//! Writes the files of a source below a folder: out of sight first, each shown under its name when it is whole.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use futures::StreamExt;
+
+use super::apply::EXISTS;
+use super::summary::Outcome;
+use crate::archive::frame;
+use crate::archive::index::Entry;
+use crate::config::Conflict;
+use crate::error::{Context, Error, Result};
+use crate::member::check_path;
+use crate::progress::Progress;
+use crate::reader::{OpenBackup, StoredFrame};
+
+/// Ends the name of a file whose content is still coming. What a restore that was cut off leaves is overwritten by the next.
+const COMING: &str = ".ckbackup-part";
+
+/// Ends the name of a file of which the backup has only the begin.
+const INCOMPLETE: &str = ".ckbackup-incomplete";
+
+/// Frames that are fetched and written at the same time. Each is some MiB.
+const AT_ONCE: usize = 4;
+
+/// What is written where.
+pub struct Tree {
+    /// The folder.
+    pub to: PathBuf,
+    /// What happens to a file that is there already and differs.
+    pub conflict: Conflict,
+    /// Whether a file is shown only when all others are there.
+    pub is_last: fn(&str) -> bool,
+}
+
+/// One file on its way.
+#[derive(Debug)]
+struct Coming {
+    path: String,
+    fate: Fate,
+    /// Parts that are still to come.
+    parts: usize,
+    /// Bytes of its content that the backup has.
+    bytes: u64,
+    /// Whether the backup lacks its end.
+    cut: bool,
+    modified: Option<u64>,
+}
+
+/// What is to become of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Fate {
+    /// It is written; `over` one that is there.
+    Write { over: bool },
+    /// One of the same size is there, and equal as far as is known.
+    Compare,
+    /// It was decided without its content.
+    Decided(Outcome),
+}
+
+/// The frames that hold wanted files, and the files.
+pub struct Planned {
+    frames: Vec<(StoredFrame, Vec<Entry>)>,
+    files: HashMap<String, Coming>,
+}
+
+impl Planned {
+    /// How many files.
+    pub fn len(&self) -> u64 {
+        self.files.len() as u64
+    }
+
+    /// The folders that they begin with, each once.
+    pub fn folders(&self) -> Vec<String> {
+        let first = |path: &String| path.split('/').next().unwrap_or_default().to_string();
+        let folders: BTreeSet<_> = self.files.keys().map(first).collect();
+        folders.into_iter().collect()
+    }
+}
+
+/// Reads the index of a source, and says which of its files are wanted.
+pub async fn plan(backup: &OpenBackup, source: &str, wanted: impl Fn(&str) -> bool) -> Result<Planned> {
+    let mut planned = Planned { frames: Vec::new(), files: HashMap::new() };
+    for stored in backup.frames_with(source, "") {
+        let entries = backup.entries(stored).await?;
+        for entry in entries.iter().filter(|entry| wanted(&entry.path)) {
+            check_path(&entry.path)?;
+            let filler = entry.part.map_or(0, |part| part.filler);
+            let file = planned.files.entry(entry.path.clone()).or_insert_with(|| Coming {
+                path: entry.path.clone(),
+                fate: Fate::Write { over: false },
+                parts: 0,
+                bytes: 0,
+                cut: false,
+                modified: entry.traits.modified,
+            });
+            file.parts += 1;
+            file.bytes += entry.size.saturating_sub(filler);
+            file.cut |= filler > 0;
+        }
+        if entries.iter().any(|entry| wanted(&entry.path)) {
+            planned.frames.push((stored.clone(), entries));
+        }
+    }
+    Ok(planned)
+}
+
+impl Tree {
+    /// Looks at what is there, and decides what can be decided without the content. Nothing is written.
+    pub async fn decide(self: &Arc<Self>, mut planned: Planned) -> Result<Planned> {
+        let tree = self.clone();
+        let deciding = tokio::task::spawn_blocking(move || {
+            for file in planned.files.values_mut() {
+                file.fate = tree.fate(file);
+            }
+            planned
+        });
+        deciding.await.context(|| "look at the target folder".into())
+    }
+
+    fn fate(&self, file: &Coming) -> Fate {
+        let decided = |outcome| Fate::Decided(outcome);
+        let parents = Path::new(&file.path).ancestors().skip(1).filter(|path| !path.as_os_str().is_empty());
+        for parent in parents {
+            match self.to.join(parent).symlink_metadata() {
+                Ok(there) if there.is_dir() => {}
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                // A link could lead anywhere.
+                Ok(_) => return decided(Outcome::Failed(format!("{} is not a folder", parent.display()))),
+                Err(e) => return decided(Outcome::Failed(e.to_string())),
+            }
+        }
+        match self.to.join(&file.path).symlink_metadata() {
+            Err(e) if e.kind() == ErrorKind::NotFound => Fate::Write { over: false },
+            Err(e) => decided(Outcome::Failed(e.to_string())),
+            Ok(there) if !there.is_file() => decided(Outcome::Failed("something else of that name is there".into())),
+            Ok(_) if self.conflict == Conflict::Overwrite => Fate::Write { over: true },
+            Ok(there) if there.len() == file.bytes && !file.cut => Fate::Compare,
+            Ok(there) => decided(self.differs(format!("it has {} bytes, and the saved one {}", there.len(), file.bytes))),
+        }
+    }
+
+    /// What the conflict policy makes of a file that is there and differs.
+    fn differs(&self, how: String) -> Outcome {
+        let why = format!("it is there, and differs: {how}");
+        match self.conflict {
+            Conflict::Fail => Outcome::Failed(why),
+            _ => Outcome::Skipped { rule: EXISTS.into(), why },
+        }
+    }
+
+    /// What would become of each file; that of those which have the same size as one that is there, as if they were equal.
+    pub fn foresee(&self, planned: &Planned) -> Vec<(String, Outcome)> {
+        let outcome = |file: &Coming| match &file.fate {
+            Fate::Write { over: false } => Outcome::Created,
+            Fate::Write { over: true } => Outcome::Updated,
+            Fate::Compare => Outcome::Unchanged,
+            Fate::Decided(outcome) => outcome.clone(),
+        };
+        planned.files.values().map(|file| (file.path.clone(), outcome(file))).collect()
+    }
+
+    /// Writes what is to be written, and says of each file what became of it.
+    pub async fn write(
+        self: Arc<Self>,
+        backup: &OpenBackup,
+        planned: Planned,
+        progress: &dyn Progress,
+        task: &str,
+        mut done: impl FnMut(&str, Outcome),
+    ) -> Result<()> {
+        let Planned { frames, files } = planned;
+        for file in files.values() {
+            if let Fate::Decided(outcome) = &file.fate {
+                progress.advance(task, 1, 0);
+                done(&file.path, outcome.clone());
+            }
+        }
+        let writing = Arc::new(Writing { tree: self, files: Mutex::new(files), last: Mutex::default() });
+        let job = |(stored, entries): (StoredFrame, Vec<Entry>)| {
+            let writing = writing.clone();
+            async move {
+                if !writing.needs(&entries) {
+                    return Ok(Vec::new());
+                }
+                let decoded = backup.frame(&stored).await?;
+                let job = tokio::task::spawn_blocking(move || writing.take(&decoded, &entries));
+                job.await.context(|| "write files".into())?
+            }
+        };
+        let mut ended = futures::stream::iter(frames).map(job).buffer_unordered(AT_ONCE);
+        while let Some(ended) = ended.next().await {
+            for Ended { path, bytes, outcome } in ended? {
+                progress.advance(task, u64::from(outcome.is_some()), bytes);
+                if let Some(outcome) = outcome {
+                    done(&path, outcome);
+                }
+            }
+        }
+        drop(ended);
+        let shown = tokio::task::spawn_blocking(move || writing.show_last());
+        for (path, outcome) in shown.await.context(|| "show the last files".into())? {
+            done(&path, outcome);
+        }
+        Ok(())
+    }
+}
+
+/// An entry that was taken; with an outcome when its file is complete.
+struct Ended {
+    path: String,
+    bytes: u64,
+    outcome: Option<Outcome>,
+}
+
+/// What the threads that write share.
+struct Writing {
+    tree: Arc<Tree>,
+    files: Mutex<HashMap<String, Coming>>,
+    /// Files that are shown when all others are there.
+    last: Mutex<Vec<(Coming, bool)>>,
+}
+
+impl Writing {
+    fn files(&self) -> MutexGuard<'_, HashMap<String, Coming>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn needs(&self, entries: &[Entry]) -> bool {
+        let files = self.files();
+        let open = |entry: &Entry| files.get(&entry.path).is_some_and(|f| !matches!(f.fate, Fate::Decided(_)));
+        entries.iter().any(open)
+    }
+
+    /// Takes the files, or parts of files, of one frame.
+    fn take(&self, decoded: &[u8], entries: &[Entry]) -> Result<Vec<Ended>> {
+        let mut ended = Vec::with_capacity(entries.len());
+        for (entry, content) in entries.iter().zip(frame::contents(decoded, entries)?) {
+            let fate = self.files().get(&entry.path).map(|file| file.fate.clone());
+            let Some(fate) = fate else { continue };
+            let taken = self.take_entry(entry, content, &fate);
+            ended.push(Ended {
+                path: entry.path.clone(),
+                bytes: entry.size,
+                outcome: self.count_part(&entry.path, taken),
+            });
+        }
+        Ok(ended)
+    }
+
+    /// Writes or compares one part; what is learned from it about the whole file.
+    fn take_entry(&self, entry: &Entry, content: &[u8], fate: &Fate) -> std::io::Result<Option<Outcome>> {
+        let offset = entry.part.map_or(0, |part| part.offset);
+        let filler = entry.part.map_or(0, |part| part.filler) as usize;
+        let content = &content[..content.len().saturating_sub(filler)];
+        let place = self.tree.to.join(&entry.path);
+        match fate {
+            Fate::Write { .. } => {
+                let coming = with_end(&place, COMING);
+                open_to_write(&coming)?.write_all_at(content, offset)?;
+                Ok(None)
+            }
+            Fate::Compare if is_same(&place, offset, content)? => Ok(None),
+            Fate::Compare => Ok(Some(self.tree.differs("its content is another".into()))),
+            Fate::Decided(_) => Ok(None),
+        }
+    }
+
+    /// Notes that a part was taken. The outcome of the file, once that is known; it is told once.
+    fn count_part(&self, path: &str, taken: std::io::Result<Option<Outcome>>) -> Option<Outcome> {
+        let mut files = self.files();
+        let file = files.get_mut(path)?;
+        file.parts = file.parts.saturating_sub(1);
+        let decided = match taken {
+            Ok(decided) => decided,
+            Err(e) => Some(Outcome::Failed(words(&e))),
+        };
+        if let (Some(outcome), false) = (decided, matches!(file.fate, Fate::Decided(_))) {
+            file.fate = Fate::Decided(outcome.clone());
+            return Some(outcome);
+        }
+        if file.parts > 0 || matches!(file.fate, Fate::Decided(_)) {
+            return None;
+        }
+        let file = files.remove(path)?;
+        drop(files);
+        match file.fate {
+            Fate::Write { over } if (self.tree.is_last)(path) => {
+                self.last.lock().unwrap_or_else(PoisonError::into_inner).push((file, over));
+                None
+            }
+            Fate::Write { over } => Some(self.show(&file, over)),
+            _ => Some(Outcome::Unchanged),
+        }
+    }
+
+    /// Gives a file its name.
+    fn show(&self, file: &Coming, over: bool) -> Outcome {
+        let place = self.tree.to.join(&file.path);
+        let name = if file.cut { with_end(&place, INCOMPLETE) } else { place.clone() };
+        let shown = set_time(&with_end(&place, COMING), file)
+            .and_then(|()| std::fs::rename(with_end(&place, COMING), &name));
+        match shown {
+            Err(e) => Outcome::Failed(words(&e)),
+            Ok(()) if file.cut => Outcome::Failed(format!(
+                "the backup has only its first {} bytes; they are in {}",
+                file.bytes,
+                name.display()
+            )),
+            Ok(()) if over => Outcome::Updated,
+            Ok(()) => Outcome::Created,
+        }
+    }
+
+    fn show_last(&self) -> Vec<(String, Outcome)> {
+        let last = std::mem::take(&mut *self.last.lock().unwrap_or_else(PoisonError::into_inner));
+        last.into_iter().map(|(file, over)| (file.path.clone(), self.show(&file, over))).collect()
+    }
+}
+
+fn with_end(place: &Path, end: &str) -> PathBuf {
+    let mut name = place.file_name().unwrap_or_default().to_os_string();
+    name.push(end);
+    place.with_file_name(name)
+}
+
+/// Readable by its owner only, and not through a link.
+fn open_to_write(place: &Path) -> std::io::Result<File> {
+    let open = || {
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(place)
+    };
+    match open() {
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            let parent = place.parent().unwrap_or(place);
+            DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+            open()
+        }
+        opened => opened,
+    }
+}
+
+/// Cuts off what an earlier try left behind the end, and sets the time at which the file was modified.
+fn set_time(place: &Path, file: &Coming) -> std::io::Result<()> {
+    // An empty file has no part that would have made it.
+    let opened = open_to_write(place)?;
+    opened.set_len(file.bytes)?;
+    match file.modified {
+        Some(seconds) => opened.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)),
+        None => Ok(()),
+    }
+}
+
+fn is_same(place: &Path, offset: u64, content: &[u8]) -> std::io::Result<bool> {
+    let mut file = File::open(place)?;
+    file.seek(SeekFrom::Start(offset))?;
+    let mut there = vec![0; content.len()];
+    match file.read_exact(&mut there) {
+        Ok(()) => Ok(there == content),
+        Err(e) if e.kind() == ErrorKind::UnexpectedEof => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+fn words(e: &std::io::Error) -> String {
+    match e.kind() {
+        ErrorKind::StorageFull => "the disk is full".into(),
+        _ => e.to_string(),
+    }
+}
+
+/// Makes the folder that files are put into, unless it is there.
+pub fn make_folder(to: &Path) -> Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(to).map_err(|e| {
+        Error::failed(format!("make the folder {}", to.display()))
+            .because(e)
+            .hint("check the path in the plan, and that this user may write there")
+    })
+}

@@ -1,0 +1,266 @@
+//! Source `files`: the files of a folder, such as logs.
+//!
+//! Files that nobody has written to for a while are grouped by the day on which they were modified; a day that has not
+//! changed since the last backup is taken over from it. What is still being written comes last, up to its last whole line.
+
+mod audit;
+mod read;
+mod walk;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+pub use self::read::Reader;
+pub use self::walk::Found;
+use self::walk::{Walked, walk};
+use super::{Opened, Source, Unit};
+use crate::config::{FilesScope, Limits};
+use crate::error::{Context, Result};
+use crate::inventory::{Identity, Inventory, Omission};
+use crate::member::Batch;
+use crate::progress::Progress;
+
+/// A file that was modified within this time may be being written.
+const LIVE: Duration = Duration::from_secs(3600);
+
+/// The files of a folder.
+pub struct Files {
+    name: String,
+    scope: Arc<FilesScope>,
+}
+
+impl Files {
+    /// A source called `name` in its schedule.
+    pub fn new(name: &str, scope: FilesScope) -> Files {
+        Files { name: name.into(), scope: Arc::new(scope) }
+    }
+}
+
+#[async_trait]
+impl Source for Files {
+    fn kind(&self) -> &'static str {
+        "files"
+    }
+
+    async fn open(&self) -> Result<Opened> {
+        let scope = self.scope.clone();
+        let now = SystemTime::now();
+        let looking = tokio::task::spawn_blocking(move || walk(&scope));
+        let Walked { files, mut inventory } = looking.await.context(|| "look for files".into())??;
+        let (chosen, left_out) = newest(files, self.scope.limits, now);
+        inventory.skipped.extend(left_out);
+        let seen = Arc::new(Mutex::new(Seen::of(&chosen)));
+        let groups = group(chosen, now);
+        let unit = |files, live| FilesUnit {
+            name: self.name.clone(),
+            scope: self.scope.clone(),
+            files,
+            live,
+            seen: seen.clone(),
+        };
+        let mut units: Vec<Box<dyn Unit>> = Vec::new();
+        for files in groups.settled.into_values() {
+            units.push(Box::new(unit(files, false)));
+        }
+        // Also where nothing is being written: it looks for what was renamed while the others were read.
+        units.push(Box::new(unit(groups.live, true)));
+        Ok(Opened { units, inventory })
+    }
+}
+
+/// The newest files within the limits, in the order of their paths, and what is left out.
+fn newest(mut files: Vec<Found>, limits: Limits, now: SystemTime) -> (Vec<Found>, Vec<Omission>) {
+    files.sort_by(|a, b| b.modified.cmp(&a.modified).then_with(|| a.path.cmp(&b.path)));
+    let mut left_out = Vec::new();
+    let mut cut = |files: &mut Vec<Found>, at: usize, why: String| {
+        let count = files.len() - at;
+        if count > 0 {
+            files.truncate(at);
+            left_out.push(Omission { what: "files".into(), why, count: Some(count as u64) });
+        }
+    };
+    if let Some(age) = limits.newer_than {
+        let oldest = now.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
+        let at = files.partition_point(|file| file.modified >= oldest);
+        cut(&mut files, at, format!("older than {}", crate::config::format_duration(age)));
+    }
+    if let Some(most) = limits.max_size {
+        let mut total = 0u64;
+        let fits = |file: &&Found| {
+            total = total.saturating_add(file.size);
+            total <= most
+        };
+        let at = files.iter().take_while(fits).count();
+        cut(&mut files, at, format!("beyond the newest {most} bytes"));
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    (files, left_out)
+}
+
+struct Groups {
+    /// By day, in days since 1970.
+    settled: BTreeMap<u64, Vec<Found>>,
+    live: Vec<Found>,
+}
+
+fn group(files: Vec<Found>, now: SystemTime) -> Groups {
+    let mut groups = Groups { settled: BTreeMap::new(), live: Vec::new() };
+    for file in files {
+        match now.duration_since(file.modified) {
+            Ok(age) if age >= LIVE => groups.settled.entry(file.modified_seconds() / 86_400).or_default().push(file),
+            _ => groups.live.push(file),
+        }
+    }
+    groups
+}
+
+/// Which files were seen, so that one that is renamed meanwhile is neither lost nor saved twice.
+#[derive(Default)]
+struct Seen {
+    known: BTreeSet<(u64, u64)>,
+    vanished: BTreeSet<(u64, u64)>,
+}
+
+impl Seen {
+    fn of(files: &[Found]) -> Seen {
+        Seen { known: files.iter().map(|file| file.node).collect(), vanished: BTreeSet::new() }
+    }
+
+    /// Those of `files` that still have to be read; from now on they are known.
+    fn take_new(&mut self, files: Vec<Found>) -> Vec<Found> {
+        let is_new = |file: &Found| self.vanished.contains(&file.node) || !self.known.contains(&file.node);
+        let new: Vec<_> = files.into_iter().filter(is_new).collect();
+        for file in &new {
+            self.vanished.remove(&file.node);
+            self.known.insert(file.node);
+        }
+        new
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Files that are read together.
+struct FilesUnit {
+    name: String,
+    scope: Arc<FilesScope>,
+    files: Vec<Found>,
+    live: bool,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// How often files that were renamed while they were to be read are looked for.
+const LOOKS: usize = 3;
+
+#[async_trait]
+impl Unit for FilesUnit {
+    fn identity(&self) -> Option<Identity> {
+        if self.live {
+            return None;
+        }
+        let mut digest = Sha256::new();
+        digest.update([self.scope.format.is_some().into()]);
+        for file in &self.files {
+            file.add_to(&mut digest);
+        }
+        Some(Identity(digest.finalize().into()))
+    }
+
+    async fn read(
+        &self,
+        out: mpsc::Sender<Batch>,
+        progress: &dyn Progress,
+        stop: &CancellationToken,
+    ) -> Result<Inventory> {
+        let folder = self.scope.folder.clone();
+        let mut reader = Reader::new(&self.name, folder, self.live, self.scope.format, out, progress, stop);
+        reader.read_all(&self.files).await?;
+        if self.live {
+            self.read_renamed(&mut reader).await?;
+        } else {
+            lock(&self.seen).vanished.extend(reader.vanished.drain(..));
+        }
+        reader.finish().await
+    }
+}
+
+impl FilesUnit {
+    /// Logs are rotated at any time: what was to be read under one name may have another by now.
+    async fn read_renamed(&self, reader: &mut Reader<'_>) -> Result<()> {
+        for _ in 0..LOOKS {
+            lock(&self.seen).vanished.extend(reader.vanished.drain(..));
+            if lock(&self.seen).vanished.is_empty() {
+                return Ok(());
+            }
+            let scope = self.scope.clone();
+            let looking = tokio::task::spawn_blocking(move || walk(&scope));
+            let again = looking.await.context(|| "look for files again".into())??;
+            let new = lock(&self.seen).take_new(again.files);
+            reader.read_all(&new).await?;
+        }
+        lock(&self.seen).vanished.extend(reader.vanished.drain(..));
+        let gone = lock(&self.seen).vanished.len() as u64;
+        if gone > 0 {
+            reader.inventory.skipped.push(Omission {
+                what: "files".into(),
+                why: "deleted before they were read".into(),
+                count: Some(gone),
+            });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &str, size: u64, hours_ago: u64, now: SystemTime) -> Found {
+        let modified = now - Duration::from_secs(hours_ago * 3600);
+        Found { path: path.into(), size, modified, changed: (0, 0), node: (1, size) }
+    }
+
+    #[test]
+    fn the_newest_files_stay_within_the_limits() {
+        let now = SystemTime::now();
+        let files = || vec![file("a", 10, 50, now), file("b", 20, 1, now), file("c", 30, 30, now)];
+        let paths = |limits| {
+            let (chosen, left_out) = newest(files(), limits, now);
+            (chosen.into_iter().map(|f| f.path).collect::<Vec<_>>(), left_out)
+        };
+        let (all, none) = paths(Limits::default());
+        assert_eq!((all, none.len()), (vec!["a".into(), "b".into(), "c".into()], 0));
+        let (young, left_out) = paths(Limits { newer_than: Some(Duration::from_secs(40 * 3600)), max_size: None });
+        assert_eq!((young, left_out[0].count), (vec!["b".to_string(), "c".into()], Some(1)));
+        let (few, left_out) = paths(Limits { newer_than: None, max_size: Some(50) });
+        assert_eq!((few, left_out[0].count), (vec!["b".to_string(), "c".into()], Some(1)));
+        assert_eq!(left_out[0].why, "beyond the newest 50 bytes");
+    }
+
+    #[test]
+    fn what_was_modified_within_the_hour_may_be_being_written() {
+        let now = SystemTime::now();
+        let groups = group(vec![file("a", 1, 0, now), file("b", 2, 2, now), file("c", 3, 49, now)], now);
+        assert_eq!(groups.live.iter().map(|f| f.path.as_str()).collect::<Vec<_>>(), ["a"]);
+        assert_eq!(groups.settled.len(), 2);
+    }
+
+    #[test]
+    fn a_file_that_is_renamed_is_new_once() {
+        let now = SystemTime::now();
+        let mut seen = Seen::of(&[file("a", 1, 0, now), file("b", 2, 0, now)]);
+        seen.vanished.insert((1, 1));
+        let found = || vec![file("a.1", 1, 0, now), file("b", 2, 0, now), file("a", 3, 0, now)];
+        let new = seen.take_new(found());
+        assert_eq!(new.iter().map(|f| f.path.as_str()).collect::<Vec<_>>(), ["a.1", "a"]);
+        assert!(seen.take_new(found()).is_empty());
+    }
+}

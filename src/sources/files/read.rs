@@ -1,0 +1,298 @@
+//! Reads files and hands them on: small ones whole, large ones in parts.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::audit::{AuditLog, Compression};
+use super::walk::Found;
+use crate::config::LogFormat;
+use crate::error::{Context, Error, Result};
+use crate::inventory::{Inventory, Omission};
+use crate::member::{Batch, Member, PART_BYTES, Part, Traits};
+use crate::progress::Progress;
+use crate::sources::TIME_IS_UP;
+
+/// Small files are handed on together, about so many bytes at a time.
+const BATCH_BYTES: u64 = 1 << 20;
+
+/// How far back the end of the last whole line is looked for, in bytes. A longer line is nothing that people read.
+const LONGEST_LINE: u64 = 4 << 20;
+
+/// Reads the files of one unit.
+pub struct Reader<'a> {
+    name: &'a str,
+    folder: PathBuf,
+    /// Whether the files may be being written.
+    live: bool,
+    out: mpsc::Sender<Batch>,
+    progress: &'a dyn Progress,
+    stop: &'a CancellationToken,
+    audit: Option<AuditLog>,
+    pending: Vec<Member>,
+    pending_bytes: u64,
+    /// What came of it so far.
+    pub inventory: Inventory,
+    /// Files that are not there any more under the name under which they were found.
+    pub vanished: Vec<(u64, u64)>,
+    unreadable: u64,
+    shrunk: u64,
+    late: u64,
+}
+
+/// A file, opened, and how much of it is saved.
+struct Opened {
+    file: File,
+    found: Found,
+    size: u64,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader of files below `folder`, with what it tells along the way.
+    #[allow(clippy::too_many_arguments)]
+    pub fn new(
+        name: &'a str,
+        folder: PathBuf,
+        live: bool,
+        format: Option<LogFormat>,
+        out: mpsc::Sender<Batch>,
+        progress: &'a dyn Progress,
+        stop: &'a CancellationToken,
+    ) -> Self {
+        Reader {
+            name,
+            folder,
+            live,
+            out,
+            progress,
+            stop,
+            audit: format.map(|LogFormat::KubernetesAudit| AuditLog::default()),
+            pending: Vec::new(),
+            pending_bytes: 0,
+            inventory: Inventory::default(),
+            vanished: Vec::new(),
+            unreadable: 0,
+            shrunk: 0,
+            late: 0,
+        }
+    }
+
+    /// Reads files in this order. What is wrong with one does not end the others; an error means that nobody takes them.
+    pub async fn read_all(&mut self, files: &[Found]) -> Result<()> {
+        for (at, found) in files.iter().enumerate() {
+            if self.stop.is_cancelled() {
+                self.late += (files.len() - at) as u64;
+                break;
+            }
+            let (path, found, live) = (self.folder.join(&found.path), found.clone(), self.live);
+            let node = found.node;
+            let opening = tokio::task::spawn_blocking(move || open(&path, found, live));
+            match opening.await.context(|| "open a file".into())? {
+                Ok(Some(opened)) => self.read(opened).await?,
+                Ok(None) => self.vanished.push(node),
+                Err((path, e)) => self.cannot_read(&path, &e),
+            }
+        }
+        Ok(())
+    }
+
+    fn cannot_read(&mut self, path: &Path, e: &std::io::Error) {
+        tracing::warn!(file = %path.display(), error = %e, "could not be read");
+        self.unreadable += 1;
+    }
+
+    async fn read(&mut self, opened: Opened) -> Result<()> {
+        self.progress.advance(self.name, 1, 0);
+        if let Some(audit) = &mut self.audit {
+            audit.begin(Compression::of(&opened.found.path));
+        }
+        match opened.size > PART_BYTES {
+            true => self.read_parts(opened).await,
+            false => self.read_whole(opened).await,
+        }
+    }
+
+    async fn read_whole(&mut self, opened: Opened) -> Result<()> {
+        let Opened { file, found, size } = opened;
+        let content = match read_up_to(file, size).await? {
+            Ok((_, content)) => content,
+            Err(e) => {
+                let path = self.folder.join(&found.path);
+                self.cannot_read(&path, &e);
+                return Ok(());
+            }
+        };
+        self.look_into(&content).await?;
+        let traits = traits(&found);
+        self.pending_bytes += content.len() as u64;
+        self.count(content.len() as u64);
+        self.inventory.items += 1;
+        self.pending.push(Member::whole(found.path, vec![content], traits));
+        if self.pending_bytes >= BATCH_BYTES { self.hand_on().await } else { Ok(()) }
+    }
+
+    /// The size stands in the tar before the content: what is missing in the end is filled up, and said.
+    async fn read_parts(&mut self, opened: Opened) -> Result<()> {
+        let Opened { file, found, size } = opened;
+        self.hand_on().await?;
+        self.inventory.items += 1;
+        let (mut offset, mut file, mut broken) = (0, Some(file), None);
+        while offset < size {
+            let wanted = PART_BYTES.min(size - offset);
+            let mut content = Bytes::new();
+            if let Some(reading) = file.take() {
+                match read_up_to(reading, wanted).await? {
+                    Ok((reading, read)) => (file, content) = (Some(reading), read),
+                    Err(e) => broken = Some(e.to_string()),
+                }
+            }
+            let filler = wanted - content.len() as u64;
+            if filler > 0 {
+                // What is written after this was not there when the rest was read.
+                file = None;
+                broken.get_or_insert_with(|| "it is shorter than it was".into());
+            }
+            self.look_into(&content).await?;
+            self.count(content.len() as u64);
+            let member = Member {
+                path: found.path.clone(),
+                content: filled(content, filler),
+                traits: traits(&found),
+                part: Some(Part { offset, of: size, filler }),
+            };
+            self.send(vec![member]).await?;
+            offset += wanted;
+        }
+        if let Some(why) = broken {
+            tracing::warn!(file = %self.folder.join(&found.path).display(), error = why, "not read to its end");
+            self.shrunk += 1;
+        }
+        Ok(())
+    }
+
+    async fn look_into(&mut self, content: &Bytes) -> Result<()> {
+        let Some(mut audit) = self.audit.take() else { return Ok(()) };
+        let content = content.clone();
+        let looking = tokio::task::spawn_blocking(move || {
+            audit.push(&content);
+            audit
+        });
+        self.audit = Some(looking.await.context(|| "look into a log".into())?);
+        Ok(())
+    }
+
+    fn count(&mut self, bytes: u64) {
+        self.inventory.bytes += bytes;
+        self.progress.advance(self.name, 0, bytes);
+    }
+
+    async fn hand_on(&mut self) -> Result<()> {
+        self.pending_bytes = 0;
+        let members = std::mem::take(&mut self.pending);
+        if members.is_empty() { Ok(()) } else { self.send(members).await }
+    }
+
+    async fn send(&self, members: Vec<Member>) -> Result<()> {
+        self.out.send(Batch { members }).await.map_err(|_| Error::failed("the archive is gone"))
+    }
+
+    /// Hands on what is left, and says what came of it all.
+    pub async fn finish(mut self) -> Result<Inventory> {
+        self.hand_on().await?;
+        let mut problem = |what: &str, why: &str, count: u64| {
+            if count > 0 {
+                let count = Some(count);
+                self.inventory.problems.push(Omission { what: what.into(), why: why.into(), count });
+            }
+        };
+        problem("files", "could not be read", self.unreadable);
+        problem("files", "could not be read to their end; what is missing is filled up", self.shrunk);
+        problem("files", TIME_IS_UP, self.late);
+        if let Some(audit) = self.audit {
+            let looking = tokio::task::spawn_blocking(move || audit.finish());
+            let (events, undecodable) = looking.await.context(|| "look into a log".into())?;
+            self.inventory.contents.events = events;
+            if undecodable > 0 {
+                let why = "could not be decompressed to their end, so not all of their events are counted".into();
+                self.inventory.notices.push(Omission { what: "files".into(), why, count: Some(undecodable) });
+            }
+        }
+        Ok(self.inventory)
+    }
+}
+
+fn traits(found: &Found) -> Traits {
+    Traits { modified: Some(found.modified_seconds()), ..Traits::default() }
+}
+
+fn filled(content: Bytes, filler: u64) -> Vec<Bytes> {
+    match filler {
+        0 => vec![content],
+        filler => vec![content, Bytes::from(vec![0; filler as usize])],
+    }
+}
+
+/// Opens a file, not through a link that was put in its place since it was found, and decides how much of it is saved; none when it is not the one that was found.
+fn open(path: &Path, found: Found, live: bool) -> Result<Option<Opened>, (PathBuf, std::io::Error)> {
+    let opened = File::options().read(true).custom_flags(libc::O_NOFOLLOW).open(path);
+    let mut file = match opened {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err((path.into(), e)),
+    };
+    let failed = |e| (path.to_path_buf(), e);
+    let metadata = file.metadata().map_err(failed)?;
+    let now = Found::new(found.path, &metadata);
+    if now.node != found.node {
+        return Ok(None);
+    }
+    let size = match live {
+        true => whole_lines(&mut file, now.size).map_err(failed)?,
+        false => now.size,
+    };
+    Ok(Some(Opened { file, found: now, size }))
+}
+
+/// Where the last whole line ends, when the file is text: a line that is just being written is left for the next backup.
+fn whole_lines(file: &mut File, size: u64) -> std::io::Result<u64> {
+    let from = size.saturating_sub(LONGEST_LINE);
+    let mut tail = vec![0; (size - from) as usize];
+    file.seek(SeekFrom::Start(from))?;
+    let read = read_fully(file, &mut tail)?;
+    file.seek(SeekFrom::Start(0))?;
+    let tail = &tail[..read];
+    let is_text = tail.iter().rev().take(512).all(|byte| !matches!(byte, 0..=8 | 14..=26 | 28..=31));
+    match tail.iter().rposition(|byte| *byte == b'\n') {
+        Some(at) if is_text => Ok(from + at as u64 + 1),
+        _ => Ok(size),
+    }
+}
+
+/// Reads so many bytes, or as many as there are; gives the file back.
+async fn read_up_to(mut file: File, bytes: u64) -> Result<std::io::Result<(File, Bytes)>> {
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut content = vec![0; bytes as usize];
+        let read = read_fully(&mut file, &mut content)?;
+        content.truncate(read);
+        Ok((file, Bytes::from(content)))
+    });
+    reading.await.context(|| "read a file".into())
+}
+
+fn read_fully(file: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
+    let mut read = 0;
+    while read < buffer.len() {
+        match file.read(&mut buffer[read..]) {
+            Ok(0) => break,
+            Ok(more) => read += more,
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(read)
+}

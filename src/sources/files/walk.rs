@@ -1,0 +1,144 @@
+//! Looks which files there are.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::SystemTime;
+
+use sha2::{Digest, Sha256};
+
+use crate::config::FilesScope;
+use crate::error::{Error, Result};
+use crate::inventory::{Inventory, Omission};
+use crate::member::check_path;
+
+/// A file that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Its path below the folder, with `/` between its parts.
+    pub path: String,
+    /// Its size, in bytes.
+    pub size: u64,
+    /// When its content was modified last.
+    pub modified: SystemTime,
+    /// When anything about it changed last: seconds and nanoseconds.
+    pub changed: (i64, i64),
+    /// Device and inode, by which it is known under another name.
+    pub node: (u64, u64),
+}
+
+impl Found {
+    /// A file at this path below the source's folder.
+    pub fn new(path: String, metadata: &Metadata) -> Found {
+        Found {
+            path,
+            size: metadata.len(),
+            modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            node: (metadata.dev(), metadata.ino()),
+        }
+    }
+
+    /// Seconds since 1970 at which it was modified.
+    pub fn modified_seconds(&self) -> u64 {
+        self.modified.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    }
+
+    /// What tells that neither the file nor its content is another one.
+    pub(super) fn add_to(&self, digest: &mut Sha256) {
+        digest.update((self.path.len() as u64).to_le_bytes());
+        digest.update(&self.path);
+        let nanos = self.modified.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        digest.update(nanos.to_le_bytes());
+        digest.update(self.size.to_le_bytes());
+        digest.update(self.changed.0.to_le_bytes());
+        digest.update(self.changed.1.to_le_bytes());
+        digest.update(self.node.1.to_le_bytes());
+    }
+}
+
+/// What a walk found.
+pub(super) struct Walked {
+    pub files: Vec<Found>,
+    pub inventory: Inventory,
+}
+
+/// Every file below the folder that is wanted. Names go to the log only: the manifest, where problems stand, is not
+/// encrypted.
+pub(super) fn walk(scope: &FilesScope) -> Result<Walked> {
+    let folder = &scope.folder;
+    let opened = std::fs::metadata(folder).and_then(|_| std::fs::read_dir(folder));
+    opened.map_err(|e| {
+        Error::failed(format!("read the folder {}", folder.display()))
+            .because(e)
+            .hint("check its path in the schedule, that it is mounted, and that this user may read it")
+    })?;
+    let mut walk = Walk { scope, files: Vec::new(), unreadable: 0, unnameable: 0, others: 0 };
+    walk.enter(folder, "");
+    let mut inventory = Inventory::default();
+    let omission = |what: &str, why: &str, count| Omission { what: what.into(), why: why.into(), count: Some(count) };
+    if walk.unreadable > 0 {
+        inventory.problems.push(omission("folders", "could not be read", walk.unreadable));
+    }
+    if walk.unnameable > 0 {
+        inventory.problems.push(omission("files", "their names cannot stand in an archive", walk.unnameable));
+    }
+    if walk.others > 0 {
+        inventory.skipped.push(omission("links and devices", "only plain files are saved", walk.others));
+    }
+    Ok(Walked { files: walk.files, inventory })
+}
+
+struct Walk<'a> {
+    scope: &'a FilesScope,
+    files: Vec<Found>,
+    unreadable: u64,
+    unnameable: u64,
+    others: u64,
+}
+
+impl Walk<'_> {
+    fn enter(&mut self, folder: &Path, path: &str) {
+        let entries = match std::fs::read_dir(folder) {
+            Ok(entries) => entries,
+            // A folder that was removed meanwhile is no loss.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return,
+            Err(e) => return self.cannot_read(folder, &e),
+        };
+        for entry in entries {
+            match entry {
+                Ok(entry) => self.look_at(&entry, path),
+                Err(e) => self.cannot_read(folder, &e),
+            }
+        }
+    }
+
+    fn cannot_read(&mut self, folder: &Path, e: &std::io::Error) {
+        tracing::warn!(folder = %folder.display(), error = %e, "could not be read");
+        self.unreadable += 1;
+    }
+
+    fn look_at(&mut self, entry: &std::fs::DirEntry, parent: &str) {
+        let name = entry.file_name();
+        let path = name.to_str().map(|name| if parent.is_empty() { name.into() } else { format!("{parent}/{name}") });
+        let Some(path) = path.filter(|path| check_path(path).is_ok()) else {
+            tracing::warn!(file = %entry.path().display(), "its name cannot stand in an archive");
+            self.unnameable += 1;
+            return;
+        };
+        let metadata = match entry.metadata() {
+            Ok(metadata) => metadata,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return,
+            Err(e) => return self.cannot_read(&entry.path(), &e),
+        };
+        if metadata.is_dir() {
+            self.enter(&entry.path(), &path);
+        } else if !self.scope.names.allows(&path) {
+            // Not asked for.
+        } else if metadata.is_file() {
+            self.files.push(Found::new(path, &metadata));
+        } else {
+            self.others += 1;
+        }
+    }
+}
