@@ -1,8 +1,10 @@
 //! Runs a `prometheus` step: blocks are put into an empty data directory, and a Prometheus that serves it is asked.
 
+use std::future::ready;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures::{StreamExt, TryStreamExt};
 use reqwest::Method;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -26,8 +28,8 @@ const POLL: Duration = Duration::from_millis(500);
 /// How long one query may take.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A query touches at most so many samples: a fifth of what Prometheus allows unless it is told otherwise.
-const SAMPLES_AT_ONCE: u64 = 10_000_000;
+/// Queries at the same time, out of the twenty that Prometheus takes unless it is told otherwise.
+const AT_ONCE: usize = 4;
 
 /// Restores the blocks, and checks that they are there.
 pub async fn restore_prometheus(work: &Work, step: usize, wanted: &RestorePrometheus) -> Result<Tally> {
@@ -147,37 +149,76 @@ async fn has_open_left_ranges(endpoint: &Endpoint) -> Result<bool> {
     Ok(version.split('.').next().and_then(|major| major.parse::<u32>().ok()).is_some_and(|major| major >= 3))
 }
 
-/// Samples in the time of a block, counted in slices that a server allows.
+/// Samples in the time of a block. Counted name by name, for a count has no name, and series that differ in nothing else
+/// would be taken for the same.
 async fn count_samples(endpoint: &Endpoint, block: &Metrics, open_left: bool) -> Result<u64> {
-    let (first, last) = (block.first.as_millisecond(), block.last.as_millisecond());
-    let slices = block.samples.div_ceil(SAMPLES_AT_ONCE).max(1) as i64;
-    let width = ((last - first) / slices + 1).max(1);
-    let (mut from, mut samples) = (first, 0);
-    while from < last {
-        let to = (from + width).min(last);
-        // Samples at `from`, and before `to`.
-        let range = to - from - i64::from(!open_left);
-        let at = to - 1;
-        if range > 0 || open_left {
-            samples += query(endpoint, range, at).await?;
-        }
-        from = to;
-    }
-    Ok(samples)
+    let counter = Counter { endpoint, open_left };
+    let (first, end) = (block.first.as_millisecond(), block.last.as_millisecond());
+    let names = counter.names(first, end).await?;
+    let counter = &counter;
+    let count = |name: String| async move { counter.count(&name, first, end).await };
+    futures::stream::iter(names).map(count).buffer_unordered(AT_ONCE).try_fold(0, |all, one| ready(Ok(all + one))).await
 }
 
-async fn query(endpoint: &Endpoint, range_millis: i64, at_millis: i64) -> Result<u64> {
-    let query = format!("sum(count_over_time({{__name__=~\".+\"}}[{range_millis}ms]))");
-    let time = format!("{}.{:03}", at_millis.div_euclid(1000), at_millis.rem_euclid(1000));
-    let form = [("query", query.as_str()), ("time", time.as_str())];
-    let answer = endpoint.send(Method::POST, "api/v1/query", &form, QUERY_TIMEOUT).await?;
-    let json = answer.json();
-    if json["status"] != "success" {
-        let said = json["error"].as_str().unwrap_or(answer.body.trim());
-        return Err(Error::failed(format!("query {}: {} {said}", endpoint.shown(), answer.status)));
+struct Counter<'a> {
+    endpoint: &'a Endpoint,
+    open_left: bool,
+}
+
+impl Counter<'_> {
+    async fn names(&self, first: i64, end: i64) -> Result<Vec<String>> {
+        let (start, end) = (seconds(first), seconds(end));
+        let form = [("start", start.as_str()), ("end", end.as_str())];
+        let json = self.ask(Method::GET, "api/v1/label/__name__/values", &form).await?.map_err(|e| self.failed(&e))?;
+        let names = json["data"].as_array().into_iter().flatten();
+        Ok(names.filter_map(|name| name.as_str().map(String::from)).collect())
     }
-    let value = |result: &Value| result["value"][1].as_str().and_then(|text| text.parse::<f64>().ok());
-    let sum = json["data"]["result"].as_array().and_then(|all| all.first()).and_then(value);
-    // No sample, no result.
-    Ok(sum.unwrap_or_default() as u64)
+
+    /// Samples of one name from `first` until before `end`, in milliseconds. What is too much for one query is asked for in
+    /// halves.
+    async fn count(&self, name: &str, first: i64, end: i64) -> Result<u64> {
+        let mut rest = vec![(first, end)];
+        let mut samples = 0;
+        while let Some((first, end)) = rest.pop() {
+            match self.query(name, first, end).await? {
+                Ok(count) => samples += count,
+                Err(e) if e.contains("too many samples") && end - first > 1 => {
+                    let middle = first + (end - first) / 2;
+                    rest.extend([(first, middle), (middle, end)]);
+                }
+                Err(e) => return Err(self.failed(&e)),
+            }
+        }
+        Ok(samples)
+    }
+
+    async fn query(&self, name: &str, first: i64, end: i64) -> Result<Result<u64, String>> {
+        let name = name.replace('\\', "\\\\").replace('"', "\\\"");
+        // At the last moment before the end, back to the first one.
+        let range = (end - first - i64::from(!self.open_left)).max(1);
+        let query = format!("sum(count_over_time({{__name__=\"{name}\"}}[{range}ms]))");
+        let time = seconds(end - 1);
+        let asked = self.ask(Method::POST, "api/v1/query", &[("query", &query), ("time", &time)]).await?;
+        let value = |result: &Value| result["value"][1].as_str().and_then(|text| text.parse::<f64>().ok());
+        let sum = |json: Value| json["data"]["result"].as_array().and_then(|all| all.first()).and_then(value);
+        // No sample, no result.
+        Ok(asked.map(|json| sum(json).unwrap_or_default() as u64))
+    }
+
+    async fn ask(&self, method: Method, path: &str, form: &[(&str, &str)]) -> Result<Result<Value, String>> {
+        let answer = self.endpoint.send(method, path, form, QUERY_TIMEOUT).await?;
+        let json = answer.json();
+        Ok(match json["status"] == "success" {
+            true => Ok(json),
+            false => Err(format!("{} {}", answer.status, json["error"].as_str().unwrap_or(answer.body.trim()))),
+        })
+    }
+
+    fn failed(&self, said: &str) -> Error {
+        Error::failed(format!("count samples in {}: {said}", self.endpoint.shown()))
+    }
+}
+
+fn seconds(millis: i64) -> String {
+    format!("{}.{:03}", millis.div_euclid(1000), millis.rem_euclid(1000))
 }

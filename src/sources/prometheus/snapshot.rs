@@ -15,6 +15,8 @@ const TIMEOUT: Duration = Duration::from_secs(600);
 /// A snapshot, from the moment that it is asked for.
 pub(super) struct Snapshot {
     data: PathBuf,
+    /// Those that were there before it.
+    before: Vec<String>,
     state: State,
 }
 
@@ -27,7 +29,8 @@ enum State {
 impl Snapshot {
     /// Asks for one. Its making goes on when nobody waits for it any more, so that it can be removed.
     pub fn begin(endpoint: Endpoint, data: PathBuf, head: bool) -> Snapshot {
-        Snapshot { data, state: State::Making(tokio::spawn(async move { ask(&endpoint, head).await })) }
+        let before = snapshots(&data);
+        Snapshot { data, before, state: State::Making(tokio::spawn(async move { ask(&endpoint, head).await })) }
     }
 
     /// The folder with its blocks.
@@ -55,8 +58,18 @@ impl Snapshot {
 
     /// Removes it from the data directory, where it would keep disk space.
     pub async fn remove(mut self) -> Result<()> {
-        // One that failed is not there.
-        let Ok(name) = self.name().await else { return Ok(()) };
+        let name = match self.name().await {
+            Ok(name) => name,
+            // Its making may have come to its end all the same, when only the answer was lost.
+            Err(_) => match self.made_since().as_slice() {
+                [] => return Ok(()),
+                [name] => name.clone(),
+                several => {
+                    return Err(Error::failed(format!("{} snapshots are new, and which is ours is not known", several.len()))
+                        .hint(format!("look into {}, and remove it by hand", folder(&self.data, "").display())));
+                }
+            },
+        };
         let folder = folder(&self.data, &name);
         let removing = folder.clone();
         let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(removing)).await;
@@ -69,6 +82,18 @@ impl Snapshot {
             _ => Ok(()),
         }
     }
+}
+
+impl Snapshot {
+    fn made_since(&self) -> Vec<String> {
+        snapshots(&self.data).into_iter().filter(|name| !self.before.contains(name)).collect()
+    }
+}
+
+/// The snapshots that are there. None where that cannot be told: then nothing is removed, either.
+fn snapshots(data: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder(data, "")).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| is_name(name)).collect()
 }
 
 fn folder(data: &Path, name: &str) -> PathBuf {

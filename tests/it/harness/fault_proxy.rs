@@ -38,6 +38,8 @@ pub type Deed = Box<dyn FnOnce() + Send>;
 pub enum Action {
     /// It reaches the server, and the answer the client.
     Forward,
+    /// It reaches the server, and the answer the client so much later.
+    Late(std::time::Duration),
     /// The proxy answers itself: status, headers, body.
     Respond(u16, Vec<(&'static str, String)>, String),
     /// It is never answered, and the connection stays open.
