@@ -36,6 +36,59 @@ async fn a_cluster_is_compared_with_a_backup() {
     assert_eq!((&found["changed"], &found["problems"]), (&changed, &json!([])));
 }
 
+/// Controllers make pods and replica sets anew, under the uids that their owners have now, and count revisions.
+#[tokio::test]
+async fn what_controllers_make_of_what_was_restored_is_no_difference() {
+    let (rig, api, namespace) = (Rig::new().await, shared().api(), shared().namespace("controlled").await);
+    let (deployments, sets) = ["deployments", "replicasets"]
+        .map(|kind| format!("/apis/apps/v1/namespaces/{namespace}/{kind}"))
+        .into();
+    let pods = format!("/api/v1/namespaces/{namespace}/pods");
+    let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let spec = json!({"selector": {"matchLabels": {"app": "web"}}, "template": template});
+    let deployment = |revision: &str| {
+        let annotations = json!({"deployment.kubernetes.io/revision": revision});
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "annotations": annotations},
+            "spec": spec})
+    };
+    let owner = |version: &str, kind: &str, object: &serde_json::Value| {
+        json!([{"apiVersion": version, "kind": kind, "name": object["metadata"]["name"], "uid": object["metadata"]["uid"],
+            "controller": true, "blockOwnerDeletion": true}])
+    };
+    // What the deployment controller and the replica set controller do.
+    let control = async |deployment: &serde_json::Value, hash: &str| {
+        let set = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "spec": spec, "metadata": {
+            "name": format!("web-{hash}"), "ownerReferences": owner("apps/v1", "Deployment", deployment)}});
+        let set = api.create(&sets, &set).await;
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "spec": template["spec"], "metadata": {
+            "name": format!("web-{hash}-abcde"), "ownerReferences": owner("apps/v1", "ReplicaSet", &set)}});
+        api.create(&pods, &pod).await;
+    };
+    let saved = api.create(&deployments, &deployment("3")).await;
+    control(&saved, "5d4f").await;
+    let scope = format!(
+        "{{namespaces: {{include: [{namespace}]}}, clusterScoped: false, \
+          resources: {{include: [namespaces, deployments.apps, replicasets.apps, pods]}}}}"
+    );
+    rig.back_up(&shared().kubeconfig, &scope).await;
+
+    for path in [format!("{deployments}/web"), format!("{sets}/web-5d4f"), format!("{pods}/web-5d4f-abcde?gracePeriodSeconds=0")]
+    {
+        api.delete(&path).await;
+    }
+    let plan = rig.plan("[{name: all, apply: {}}]");
+    rig.restore(&plan, &shared().kubeconfig).run().await.expect_success();
+    let restored = api.get(&format!("{deployments}/web")).await;
+    control(&restored, "77c9").await;
+    api.patch(&format!("{deployments}/web"), &json!({"metadata": {"annotations": {"deployment.kubernetes.io/revision": "1"}}}))
+        .await;
+    let diff = rig.diff(&shared().kubeconfig).run().await.expect_success();
+    assert_eq!((&diff.json()["extra"], &diff.json()["changed"]), (&json!([]), &json!([])));
+    // And nothing is in the way of a restore that goes on, strict as it may be.
+    let again = rig.restore(&plan, &shared().kubeconfig).args(["--conflict", "fail"]).run().await.expect_success();
+    assert_eq!(items(&summary(&again))[4], 0, "{again}");
+}
+
 /// A type that the backup does not know is no reason to be silent about its objects.
 #[tokio::test]
 async fn objects_of_a_type_that_came_after_the_backup_are_extra() {

@@ -25,6 +25,7 @@ async fn a_platform_is_backed_up_lost_and_restored_and_stock_tools_open_its_back
     assert!(demo.stderr.contains("the platform is back"), "{demo}");
     assert!(demo.stdout.contains("complete: ") && demo.stdout.contains(" 0 failed"), "{demo}");
     assert!(demo.stdout.contains(" 0 missing, 0 extra, 0 changed"), "{demo}");
+    assert!(demo.stderr.contains("what was saved of them is back, to the byte"), "{demo}");
     printed_commands_work(&scratch, &demo).await;
     its_backup_restores_by_the_default_plan_and_again(&scratch).await;
     the_runbook_for_stock_tools_works(&scratch).await;

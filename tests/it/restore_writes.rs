@@ -100,6 +100,27 @@ async fn what_the_server_refuses_for_good_is_tried_once() {
     assert_eq!(summary["failures"][0]["why"], "data: Invalid value");
 }
 
+/// A proxy on the way that breaks every request of one sort is no lost server.
+#[tokio::test]
+async fn writes_that_always_break_off_fail_by_themselves_and_the_others_go_on() {
+    let (rig, api, namespace) = (Rig::new().await, shared().api(), shared().namespace("broken").await);
+    fill(&namespace, 3).await;
+    let secrets = format!("/api/v1/namespaces/{namespace}/secrets");
+    api.create(&secrets, &json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "large"}})).await;
+    rig.back_up(&shared().kubeconfig, &only(&namespace)).await;
+    empty(&namespace).await;
+    api.delete(&format!("{secrets}/large")).await;
+    let (_proxy, kubeconfig) = rig.in_front_of_shared(|request| match request.is("POST", "/secrets") {
+        true => Action::DropBefore,
+        false => Action::Forward,
+    });
+    let plan = rig
+        .plan("[{name: secrets, apply: {kinds: [Secret]}}, {name: maps, after: [secrets], apply: {kinds: [ConfigMap]}}]");
+    let summary = summary(&rig.restore(&plan, &kubeconfig).run().await.expect(3));
+    assert_eq!((items(&summary), &summary["status"]), ([3, 0, 0, 0, 1], &json!("incomplete")), "{summary:#}");
+    assert_eq!(summary["failures"][0]["object"], json!(format!("secrets/{namespace}/large")));
+}
+
 /// A webhook for config maps of one namespace, at an address.
 async fn register_webhook(namespace: &str, url: &str, ca_pem: &str) {
     use base64::Engine;

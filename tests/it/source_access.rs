@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::backup_cluster::{config_map, object};
-use super::backup_rig::Rig;
+use super::backup_rig::{Rig, loaded};
 use super::harness::control_plane::{shared, write_kubeconfig};
 use super::harness::{Action, Api, ControlPlane, FaultProxy, Scratch, eventually, serve_aggregated};
 
@@ -205,6 +205,33 @@ async fn an_aggregated_api_that_hangs_is_given_up_while_the_others_go_on() {
     let services = super::backup_rig::raw_items(&api, "/api/v1/services").await;
     assert_eq!(saved.names("services"), services.into_keys().collect::<Vec<_>>());
     assert!(!saved.names("clusterroles.rbac.authorization.k8s.io").is_empty());
+}
+
+/// Servers before 1.27 tell what they serve group by group: so does this one, when it is not asked for all at once.
+#[tokio::test]
+async fn a_server_without_aggregated_discovery_gives_the_same_objects() {
+    let types = json!({"include": ["secrets", "deployments.apps", "roles.rbac.authorization.k8s.io", "cronjobs.batch"]});
+    let scope = json!({"resources": types});
+    let is_root = |path: &str| matches!(path.split('?').next(), Some("/api" | "/apis"));
+    let old = FaultProxy::tls(&loaded().server, &loaded().ca_pem, move |seen| match is_root(&seen.path) {
+        true => Action::Without("accept"),
+        false => Action::Forward,
+    });
+    let rig = Rig::new();
+    let by_group = rig.open(&rig.backup(&rig.through(&old, &loaded().token), scope.clone()).run().await.expect_success());
+    assert!(old.count("GET", "/apis/apps/v1") > 0, "it was asked group by group");
+    let at_once = rig.open(&rig.backup(&loaded().kubeconfig, scope.clone()).run().await.expect_success());
+    assert_eq!(by_group.sources["platform"], at_once.sources["platform"]);
+
+    // A group whose answer is no answer makes the backup partial.
+    let broken = FaultProxy::tls(&loaded().server, &loaded().ca_pem, move |seen| match seen.path.as_str() {
+        path if is_root(path) => Action::Without("accept"),
+        "/apis/batch/v1" => Action::Respond(200, Vec::new(), "<html>busy</html>".into()),
+        _ => Action::Forward,
+    });
+    let run = rig.backup(&rig.through(&broken, &loaded().token), scope).run().await.expect(3);
+    let why = rig.open(&run).problem("batch/v1").unwrap();
+    assert!(why.contains("cannot be read"), "{why}");
 }
 
 /// Registers APIs that nobody serves: the API server does not know their types.

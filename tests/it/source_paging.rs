@@ -134,6 +134,16 @@ async fn a_busy_server_is_asked_again_when_it_says_and_other_types_go_on() {
 }
 
 #[tokio::test]
+async fn pages_can_be_as_small_as_one_likes() {
+    let proxy = proxy(|_| Action::Forward);
+    let only = json!({"include": ["secrets", "deployments.apps"]});
+    for size in [1, 2, 4] {
+        let saved = take(&proxy, json!({"pageSize": size, "resources": only}), 0).await;
+        assert_eq!((saved.names("secrets").len(), saved.names("deployments.apps").len()), (4, 4), "{size}");
+    }
+}
+
+#[tokio::test]
 async fn what_passes_is_tried_again_until_everything_is_there() {
     let counter = Arc::new(Counter::default());
     let counted = Arc::clone(&counter);

@@ -48,11 +48,16 @@ spec:
   sources:
     - name: platform
       kubernetes: {{}}
+    - name: metrics
+      prometheus: {{data: {{path: {data}/prometheus}}, head: false}}
+    - name: audit
+      files: {{path: {data}/audit, format: kubernetesAudit}}
   include:
     plans: [../restore-plans/*.yaml]
     runbooks: [../runbooks/*.md]
 ",
         vault = path_text(&dir.join("vault")),
+        data = path_text(&dir.join("data")),
         on_call = recipient("on-call")?,
         escrow = recipient("escrow")?,
         key = path_text(&dir.join("keys/on-call/signing_key")),
@@ -60,7 +65,7 @@ spec:
     write(&dir.join("schedules/nightly.yaml"), &text)
 }
 
-fn write(file: &Path, text: &str) -> Result<()> {
+pub(super) fn write(file: &Path, text: &str) -> Result<()> {
     std::fs::write(file, text).context(|| format!("write {}", file.display()))
 }
 

@@ -1,6 +1,7 @@
 //! `ckbackup demo`: the whole way, once, on this machine, with real servers: back up a living cluster, lose it, get it
 //! back. Every verb that it runs is printed as it would be typed, and runs as if it had been.
 
+mod data;
 mod files;
 mod load;
 mod platform;
@@ -11,7 +12,7 @@ use std::time::Instant;
 use clap::{Args, Parser};
 
 use self::files::{lay_out, path_text};
-use super::words::{count, span};
+use super::words::{count, counted, size, span};
 use super::{Cli, DONE, Global, Outcome, dispatch};
 use crate::cluster::{Access, Cluster};
 use crate::drill::sandbox::{Sandbox, SandboxOptions};
@@ -70,8 +71,10 @@ impl<'a> Demo<'a> {
 
     async fn run(&self) -> Outcome {
         lay_out(&self.dir)?;
+        data::lay_out(&self.dir)?;
+        data::write_plan(&self.dir)?;
         self.title("A workload cluster, as it runs on a normal day");
-        let (living, access) = self.start("workload-1").await?;
+        let (living, access) = self.start("workload-1", data::audit_arguments(&self.dir)).await?;
         let objects = platform::objects()?;
         let progress = self.global.progress();
         let loaded = load::load(&Cluster::connect(access).await?, objects, progress.as_ref()).await?;
@@ -85,21 +88,26 @@ impl<'a> Demo<'a> {
         self.back_up(&living).await?;
         self.title("The cluster is lost");
         living.stop().await?;
-        let data = self.dir.join("cluster-workload-1");
-        std::fs::remove_dir_all(&data).context(|| format!("remove {}", data.display()))?;
-        self.say("its servers are stopped, and their data is gone".into());
+        let before = data::read(&self.dir.join("data"))?;
+        for lost in ["cluster-workload-1", "data"] {
+            let lost = self.dir.join(lost);
+            std::fs::remove_dir_all(&lost).context(|| format!("remove {}", lost.display()))?;
+        }
+        self.say("its servers are stopped; their data, the metrics and the audit logs are gone".into());
         self.title("An empty cluster takes its place, and the plan brings everything back");
-        let (empty, _) = self.start("workload-1-new").await?;
+        let (empty, _) = self.start("workload-1-new", Vec::new()).await?;
         self.restore(&empty).await?;
         empty.stop().await?;
+        self.restore_data(&before).await?;
         self.farewell();
         Ok(DONE)
     }
 
-    async fn start(&self, name: &str) -> Result<(Sandbox, Access)> {
+    async fn start(&self, name: &str, extra_apiserver_args: Vec<String>) -> Result<(Sandbox, Access)> {
         let begin = Instant::now();
         let folder = self.dir.join(format!("cluster-{name}"));
-        let sandbox = Sandbox::start(SandboxOptions::new(&self.assets, folder, name)).await?;
+        let options = SandboxOptions { extra_apiserver_args, ..SandboxOptions::new(&self.assets, folder, name) };
+        let sandbox = Sandbox::start(options).await?;
         self.say(format!("etcd and kube-apiserver started in {}", span(begin.elapsed().as_secs_f64())));
         let files = vec![sandbox.kubeconfig().to_path_buf()];
         Ok((sandbox, Access::Kubeconfig { files, context: None }))
@@ -132,6 +140,20 @@ impl<'a> Demo<'a> {
         self.verb(&[&["diff", "latest"], &known[..]].concat()).await
     }
 
+    /// Metrics and logs need no cluster.
+    async fn restore_data(&self, before: &data::Data) -> Result<()> {
+        self.title("Metrics and audit logs");
+        let file = |name: &str| path_text(&self.dir.join(name));
+        let (plan, vault) = (file("restore-plans/logs-and-metrics.yaml"), format!("file://{}", file("vault")));
+        let (identity, signers) = (file("keys/on-call/identity.txt"), file("keys/on-call/allowed_signers"));
+        let known = ["--vault", &vault, "--signers", &signers, "--identity", &identity];
+        self.verb(&[&["restore", "-f", &plan], &known[..]].concat()).await?;
+        let (files, bytes) = data::compare(before, &data::read(&self.dir.join("restored"))?)?;
+        let (files, bytes) = (counted(files as u64, "file"), size(bytes));
+        self.say(format!("{files}, {bytes}: what was saved of them is back, to the byte"));
+        Ok(())
+    }
+
     /// Runs a verb as if it had been typed.
     async fn verb(&self, words: &[&str]) -> Result<()> {
         let shown = words.iter().map(|w| w.replace(&path_text(&self.dir), "$DEMO")).collect::<Vec<_>>().join(" ");
@@ -161,6 +183,7 @@ impl<'a> Demo<'a> {
         self.say(format!(
             "everything lies in DEMO={dir}\n\
              \n  vault/           the backup, as it would stand in object storage\n\
+             \x20 restored/        metrics and audit logs\n\
              \x20 keys/            identities (on-call, escrow), signing key, allowed_signers\n\
              \x20 schedules/ restore-plans/ runbooks/   what was run\n\
              \nopen a segment without ckbackup, with age, zstd and tar:\n\

@@ -40,6 +40,8 @@ pub enum Action {
     Forward,
     /// It reaches the server, and the answer the client so much later.
     Late(std::time::Duration),
+    /// It reaches the server without one of its headers.
+    Without(&'static str),
     /// The proxy answers itself: status, headers, body.
     Respond(u16, Vec<(&'static str, String)>, String),
     /// It is never answered, and the connection stays open.

@@ -106,6 +106,11 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
     match shared.decide(request.method(), &path, request.headers()) {
         Action::Forward => Ok(shared.upstream.send(request).await?.map(|body| body.map_err(Into::into).boxed_unsync())),
+        Action::Without(header) => {
+            let mut request = request;
+            request.headers_mut().remove(header);
+            Ok(shared.upstream.send(request).await?.map(|body| body.map_err(Into::into).boxed_unsync()))
+        }
         Action::Late(time) => {
             let answer = shared.upstream.send(request).await?;
             tokio::time::sleep(time).await;
