@@ -57,13 +57,7 @@ impl Endpoint {
     }
 
     /// One request; the answer whatever its status. Secrets are read anew each time: they may be renewed at any time.
-    pub async fn send(
-        &self,
-        method: Method,
-        path: &str,
-        form: &[(&str, &str)],
-        timeout: Duration,
-    ) -> Result<Answer> {
+    pub async fn send(&self, method: Method, path: &str, form: &[(&str, &str)], timeout: Duration) -> Result<Answer> {
         let url = format!("{}/{path}", self.shown());
         let doing = || format!("ask {url}");
         let mut request = self.http.request(method.clone(), &url).timeout(timeout);

@@ -70,6 +70,11 @@ pub fn write_schedule(bench: &Bench, place: &Place) -> Result<PathBuf> {
 }
 
 fn write_schedule_for(bench: &Bench, place: &Place, scope: &Value) -> Result<PathBuf> {
+    write_schedule_of(bench, place, &json!({"name": "platform", "kubernetes": scope}))
+}
+
+/// A schedule with one source.
+pub fn write_schedule_of(bench: &Bench, place: &Place, source: &Value) -> Result<PathBuf> {
     let keys = &bench.keys;
     let recipient = |who: &str| {
         let file = keys.join(who).join("recipient.txt");
@@ -84,7 +89,7 @@ spec:
   vault: {vault}
   encryption: {{recipients: [{on_call}, {escrow}]}}
   signing: {{keyFile: {key}}}
-  sources: [{{name: platform, kubernetes: {scope}}}]
+  sources: [{source}]
 ",
         vault = place.spec(),
         on_call = recipient("on-call")?.trim(),
@@ -113,10 +118,39 @@ pub fn back_up_in_pages(bench: &Bench, cluster: &Sandbox, place: &Place, size: u
 }
 
 fn back_up_by(cluster: &Sandbox, place: &Place, schedule: &Path) -> Result<Backup> {
+    let mut command = backup(place, schedule);
+    command.arg("--kubeconfig").arg(cluster.kubeconfig());
+    summarised(&mut command)
+}
+
+/// The same of sources that need no cluster.
+pub fn back_up_data(place: &Place, schedule: &Path) -> Result<Backup> {
+    summarised(&mut backup(place, schedule))
+}
+
+fn backup(place: &Place, schedule: &Path) -> Command {
     let mut command = binary();
     command.args(["backup", "--now", "--quiet", "-o", "json", "-f"]).arg(schedule).envs(place.env());
-    command.arg("--kubeconfig").arg(cluster.kubeconfig());
-    let ended = run(&mut command, Output::Kept)?;
+    command
+}
+
+/// `restore` of the newest backup by a plan with these steps, which need no cluster.
+pub fn restore_data(bench: &Bench, place: &Place, steps: &Value) -> Result<Backup> {
+    let plan = json!({
+        "apiVersion": "ckbackup.io/v1", "kind": "RestorePlan", "metadata": {"name": "data"},
+        "spec": {"rto": "4h", "steps": steps},
+    });
+    let file = bench.new_folder("plan.yaml");
+    std::fs::write(&file, plan.to_string()).with_context(|| format!("write {}", file.display()))?;
+    let mut command = binary();
+    command.args(["restore", "--quiet", "-o", "json", "-f"]).arg(file).envs(place.env());
+    command.args(["--vault", &place.url()]);
+    trust(&mut command, bench);
+    summarised(&mut command)
+}
+
+fn summarised(command: &mut Command) -> Result<Backup> {
+    let ended = run(command, Output::Kept)?;
     Ok(Backup { usage: ended.usage, summary: serde_json::from_slice(&ended.stdout)? })
 }
 
@@ -127,8 +161,7 @@ pub fn restore(bench: &Bench, place: &Place, target: &Sandbox) -> Result<Backup>
     command.args(["restore", "--yes", "--quiet", "-o", "json", "-f", plan]).envs(place.env());
     command.args(["--vault", &place.url()]).arg("--kubeconfig").arg(target.kubeconfig());
     trust(&mut command, bench);
-    let ended = run(&mut command, Output::Kept)?;
-    Ok(Backup { usage: ended.usage, summary: serde_json::from_slice(&ended.stdout)? })
+    summarised(&mut command)
 }
 
 /// `extract latest` to standard output, which is thrown away: one object, or the whole source.

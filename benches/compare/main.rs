@@ -7,6 +7,7 @@ mod backup;
 mod bench;
 mod ckbackup;
 mod extract;
+mod logs;
 mod memory;
 mod numbers;
 mod platform;
@@ -70,6 +71,7 @@ async fn measure(figure: Figure, bench: &Bench) -> Result<Vec<Row>> {
         Figure::Restore => restore::measure(bench).await,
         Figure::Extract => extract::measure(bench).await,
         Figure::Memory => memory::measure(bench).await,
+        Figure::Logs => logs::measure(bench).await,
         Figure::Protocols => protocols::measure(bench).await,
     }
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 const SECRETS: usize = 31_000;
 const OTHERS: usize = 3_000;
 const ROUNDS: usize = 5;
+const LOG_MB: usize = 4000;
 
 /// Something that can be measured by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,15 +19,17 @@ pub enum Figure {
     Restore,
     Extract,
     Memory,
+    Logs,
     /// HTTP/1.1 against HTTP/2, both raw: of ckbackup it tells nothing, so it is not measured unless it is asked for.
     Protocols,
 }
 
-const FIGURES: [(&str, Figure); 5] = [
+const FIGURES: [(&str, Figure); 6] = [
     ("backup", Figure::Backup),
     ("restore", Figure::Restore),
     ("extract", Figure::Extract),
     ("memory", Figure::Memory),
+    ("logs", Figure::Logs),
     ("protocols", Figure::Protocols),
 ];
 
@@ -63,6 +66,8 @@ pub struct Settings {
     pub figures: Vec<Figure>,
     pub rounds: usize,
     pub scale: Scale,
+    /// Bytes of JSON logs.
+    pub log_bytes: u64,
     /// The folder with etcd and kube-apiserver.
     pub assets: PathBuf,
     pub versitygw: PathBuf,
@@ -81,6 +86,7 @@ impl Settings {
         Ok(Settings {
             figures: figures(&words)?,
             rounds: number("CKBACKUP_BENCH_ROUNDS", ROUNDS)?,
+            log_bytes: number("CKBACKUP_BENCH_LOG_MB", LOG_MB)? as u64 * 1_000_000,
             scale: Scale { secrets, secret_bytes: 1024, others },
             assets: file("KUBEBUILDER_ASSETS")?,
             versitygw: file("CKBACKUP_TEST_VERSITYGW")?,
@@ -91,7 +97,7 @@ impl Settings {
 
 fn figures(words: &[String]) -> Result<Vec<Figure>> {
     if words.is_empty() {
-        return Ok(vec![Figure::Backup, Figure::Restore, Figure::Extract, Figure::Memory]);
+        return Ok(vec![Figure::Backup, Figure::Restore, Figure::Extract, Figure::Memory, Figure::Logs]);
     }
     words.iter().map(|word| word.parse()).collect()
 }

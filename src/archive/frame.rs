@@ -164,15 +164,16 @@ fn append(tar: &mut tar::Builder<Vec<u8>>, member: &Member, modified: u64, posit
 }
 
 fn entry(member: &Member, position: u64) -> Entry {
-    let mut digest = Sha256::new();
-    for piece in &member.content {
-        digest.update(piece);
-    }
+    let digest = || {
+        let mut digest = Sha256::new();
+        member.content.iter().for_each(|piece| digest.update(piece));
+        digest.finalize().into()
+    };
     Entry {
         path: member.path.clone(),
         position,
         size: member.size(),
-        sha256: digest.finalize().into(),
+        sha256: member.part.is_none().then(digest),
         traits: member.traits.clone(),
         part: member.part,
     }
@@ -201,21 +202,49 @@ pub fn check_digest(encoded: &[u8], sha256: &[u8; 32]) -> Result<()> {
 
 /// Decodes one frame whose decoded size the index gave; anything else than exactly that size is refused.
 pub fn decode(encoded: &[u8], decoded_len: u64, limits: &Limits) -> Result<Vec<u8>> {
+    check_encoded(encoded, decoded_len, limits)?;
+    let decoded = zstd::bulk::decompress(encoded, decoded_len as usize)
+        .map_err(|e| Error::integrity("decode a frame").because(e))?;
+    check_decoded(&decoded, decoded_len)?;
+    Ok(decoded)
+}
+
+/// The same in memory that this thread uses again, for whoever has no use for it afterwards.
+pub fn decode_and<T>(
+    encoded: &[u8],
+    decoded_len: u64,
+    limits: &Limits,
+    take: impl FnOnce(&[u8]) -> Result<T>,
+) -> Result<T> {
+    check_encoded(encoded, decoded_len, limits)?;
+    let checked = |decoded: &[u8]| {
+        check_decoded(decoded, decoded_len)?;
+        take(decoded)
+    };
+    codec::with(|codec| {
+        let taken = codec.decode(encoded, decoded_len as usize, checked);
+        taken.map_err(|e| Error::integrity("decode a frame").because(e))?
+    })
+}
+
+fn check_encoded(encoded: &[u8], decoded_len: u64, limits: &Limits) -> Result<()> {
     limits.check(encoded.len() as u64, decoded_len)?;
     let one = zstd::zstd_safe::find_frame_compressed_size(encoded)
         .map_err(|_| Error::integrity("a frame is not Zstandard, or is cut short"))?;
-    if one != encoded.len() {
-        return Err(Error::integrity("there is more than one frame where the index knows one"));
+    match one == encoded.len() {
+        true => Ok(()),
+        false => Err(Error::integrity("there is more than one frame where the index knows one")),
     }
-    let decoded = zstd::bulk::decompress(encoded, decoded_len as usize)
-        .map_err(|e| Error::integrity("decode a frame").because(e))?;
-    if decoded.len() as u64 != decoded_len {
-        return Err(Error::integrity(format!(
+}
+
+fn check_decoded(decoded: &[u8], decoded_len: u64) -> Result<()> {
+    match decoded.len() as u64 == decoded_len {
+        true => Ok(()),
+        false => Err(Error::integrity(format!(
             "a frame decodes to {} bytes where the index says {decoded_len}",
             decoded.len()
-        )));
+        ))),
     }
-    Ok(decoded)
 }
 
 /// The content of the member that `entry` names, from its decoded frame; checked against the index.
@@ -226,11 +255,17 @@ pub fn member<'a>(decoded: &'a [u8], entry: &Entry) -> Result<&'a [u8]> {
 
 fn member_and_end<'a>(decoded: &'a [u8], entry: &Entry) -> Result<(&'a [u8], usize)> {
     let (content, end) = content_and_end(decoded, entry)?;
-    if <[u8; 32]>::from(Sha256::digest(content)) != entry.sha256 {
-        let what = "its content does not have the digest that the index says";
-        return Err(Error::integrity(format!("{}: {what}", entry.path)));
+    let is_right = match entry.sha256 {
+        Some(sha256) => <[u8; 32]>::from(Sha256::digest(content)) == sha256,
+        // The frame's digest vouches for a part, and for nothing else in its place.
+        None => entry.part.is_some(),
+    };
+    match is_right {
+        true => Ok((content, end)),
+        false => {
+            Err(Error::integrity(format!("{}: its content does not have the digest that the index says", entry.path)))
+        }
     }
-    Ok((content, end))
 }
 
 fn content_and_end<'a>(decoded: &'a [u8], entry: &Entry) -> Result<(&'a [u8], usize)> {
@@ -414,7 +449,7 @@ mod tests {
         header.set_size(0);
         tar.append_link(&mut header, "a", "/etc/passwd").unwrap();
         let decoded = tar.into_inner().unwrap();
-        let entry = Entry { path: "a".into(), position: 0, size: 0, sha256: [0; 32], ..Entry::default() };
+        let entry = Entry { path: "a".into(), position: 0, size: 0, sha256: Some([0; 32]), ..Entry::default() };
         refused(member(&decoded, &entry), "not a plain file");
     }
 
@@ -452,7 +487,9 @@ mod tests {
         swapped.position = frame.entries[1].position;
         refused(member(&decoded, &swapped), "another member");
         let mut changed = frame.entries[0].clone();
-        changed.sha256 = [7; 32];
+        changed.sha256 = Some([7; 32]);
+        refused(member(&decoded, &changed), "digest");
+        changed.sha256 = None;
         refused(member(&decoded, &changed), "digest");
     }
 }

@@ -24,9 +24,9 @@ pub struct Entry {
     pub position: u64,
     /// Size of its content, in bytes; of a part: of that part.
     pub size: u64,
-    /// SHA-256 of its content, or of that part's.
-    #[serde(with = "hex")]
-    pub sha256: [u8; 32],
+    /// SHA-256 of its content. Parts have none: each is all of a frame, whose own digest vouches for it.
+    #[serde(default, with = "optional_hex", skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<[u8; 32]>,
     /// What a restore selects by.
     #[serde(default, skip_serializing_if = "Traits::is_empty")]
     pub traits: Traits,
@@ -81,6 +81,24 @@ impl FrameRecord {
     /// Whether a member whose path begins so could be in the frame.
     pub fn may_hold_prefix(&self, prefix: &str) -> bool {
         self.last.as_str() >= prefix && (self.first.as_str() <= prefix || self.first.starts_with(prefix))
+    }
+}
+
+/// A digest in hexadecimal digits that may be absent.
+mod optional_hex {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(digest: &Option<[u8; 32]>, serializer: S) -> Result<S::Ok, S::Error> {
+        match digest {
+            Some(digest) => hex::serde::serialize(digest, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<[u8; 32]>, D::Error> {
+        #[derive(Deserialize)]
+        struct Digest(#[serde(with = "hex")] [u8; 32]);
+        Ok(Some(Digest::deserialize(deserializer)?.0))
     }
 }
 
@@ -198,7 +216,7 @@ mod tests {
     use super::*;
 
     fn entry(path: &str) -> Entry {
-        Entry { path: path.into(), position: 0, size: 5, sha256: [3; 32], ..Entry::default() }
+        Entry { path: path.into(), position: 0, size: 5, sha256: Some([3; 32]), ..Entry::default() }
     }
 
     fn packed(offset: u64, entries: &[Entry]) -> PackedFrame {

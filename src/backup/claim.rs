@@ -129,7 +129,6 @@ fn configuration(run: &Run<'_>) -> Result<Vec<Member>> {
             std::fs::read(file).context(|| format!("read {}, which the schedule includes", file.display()))?;
         files.push((path, content));
     }
-    let member =
-        |(path, content): (String, Vec<u8>)| Member::whole(path, vec![content.into()], Default::default());
+    let member = |(path, content): (String, Vec<u8>)| Member::whole(path, vec![content.into()], Default::default());
     Ok(files.into_iter().map(member).collect())
 }

@@ -141,7 +141,13 @@ impl StoredUnit {
         Ok(copied)
     }
 
-    async fn copy_object(&self, vault: &Vault, to: &BackupFolder, object: &mut StoredObject, key: String) -> Result<()> {
+    async fn copy_object(
+        &self,
+        vault: &Vault,
+        to: &BackupFolder,
+        object: &mut StoredObject,
+        key: String,
+    ) -> Result<()> {
         let from = self.folder.of(&object.key);
         let stored = vault.copy(&from, object.version.as_deref(), &to.of(&key), object.bytes, &object.sha256).await?;
         object.key = key;
@@ -205,7 +211,8 @@ async fn read_receipt(run: &Run<'_>, folder: &BackupFolder, key: String) -> Resu
         return Ok(None);
     }
     let receipt = Receipt::parse(&bytes)?;
-    let is_its_own = receipt.cluster == folder.cluster && receipt.backup == folder.id && folder.of(&receipt.key()) == key;
+    let is_its_own =
+        receipt.cluster == folder.cluster && receipt.backup == folder.id && folder.of(&receipt.key()) == key;
     let is_fresh = now.duration_since(receipt.at) < RECEIPTS_LAST;
     Ok(Some(receipt).filter(|receipt| is_its_own && is_fresh && is_for_the_same(&receipt.recipients, run)))
 }

@@ -21,8 +21,8 @@ use crate::cluster::Cluster;
 use crate::config::{self, Action, CONFIGURATION_SOURCE, Conflict, Manual, RestorePlan, parse_duration};
 use crate::error::{Context, Error, Kind, Result};
 use crate::reader::OpenBackup;
-use crate::vault::manifest::Status;
 use crate::restore::{Operator, Restore, RestoreStatus, RestoreSummary, Restored};
+use crate::vault::manifest::Status;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -198,7 +198,9 @@ fn human(summary: &RestoreSummary, form: Output) -> String {
     for step in &summary.steps {
         let items = &step.items;
         let numbers = match step.kind {
-            "apply" | "files" | "prometheus" => [items.created, items.updated, items.unchanged, items.skipped, items.failed].map(count),
+            "apply" | "files" | "prometheus" => {
+                [items.created, items.updated, items.unchanged, items.skipped, items.failed].map(count)
+            }
             _ => Default::default(),
         };
         let first = [step.name.clone(), step.status.to_string(), span(step.seconds)];

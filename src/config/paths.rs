@@ -93,9 +93,8 @@ mod tests {
     use super::*;
 
     fn filter(include: &[&str], exclude: &[&str]) -> PathFilter {
-        let list = |texts: &[&str]| {
-            PathPatterns::compile(&texts.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap()
-        };
+        let list =
+            |texts: &[&str]| PathPatterns::compile(&texts.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
         PathFilter { include: list(include), exclude: list(exclude) }
     }
 

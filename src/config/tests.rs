@@ -293,7 +293,8 @@ fn sources_are_told_apart_and_of_a_known_kind() {
 fn sources_of_files_and_metrics_are_read_or_told_what_is_wrong() {
     let problem = |source: &str| why(&SCHEDULE.replace(KUBERNETES, source));
     let read = |source: &str| schedule(&SCHEDULE.replace(KUBERNETES, source)).sources[0].kind.clone();
-    let logs = "files: {path: logs, names: {include: [\"*.log\"]}, newerThan: 30d, maxSize: 50GB, format: kubernetesAudit}";
+    let logs =
+        "files: {path: logs, names: {include: [\"*.log\"]}, newerThan: 30d, maxSize: 50GB, format: kubernetesAudit}";
     let SourceKind::Files(files) = read(logs) else { panic!("not files") };
     assert_eq!((files.folder.as_path(), files.limits.max_size), (Path::new("s/logs"), Some(50_000_000_000)));
     assert!(files.names.allows("a/b.log") && !files.names.allows("a/b.gz"));
@@ -525,7 +526,9 @@ fn every_key_is_documented() {
     known.extend(strange(&manual, "manual: {"));
     let files = SCHEDULE.replace(KUBERNETES, "files: {path: x, names: {include: []}}");
     let metrics = SCHEDULE.replace(KUBERNETES, "prometheus: {data: {path: x}, access: {caFile: x}}");
-    for (text, at) in [(&files, "files: {"), (&metrics, "prometheus: {"), (&metrics, "data: {"), (&metrics, "access: {")] {
+    for (text, at) in
+        [(&files, "files: {"), (&metrics, "prometheus: {"), (&metrics, "data: {"), (&metrics, "access: {")]
+    {
         known.extend(strange(text, at));
     }
     let files = PLAN.replace("apply: {}", "files: {source: x, to: y}");

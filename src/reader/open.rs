@@ -33,6 +33,29 @@ pub struct OpenBackup {
     directory: Vec<StoredFrame>,
 }
 
+/// A frame that was fetched and not yet looked into.
+pub struct EncodedFrame {
+    encoded: Vec<u8>,
+    decoded: u64,
+    sha256: [u8; 32],
+    limits: Limits,
+    key: String,
+}
+
+impl EncodedFrame {
+    /// Compares it with its digest, decodes it, and hands the content to `take`. It computes: not for a thread that waits.
+    pub fn decode_and<T>(&self, take: impl FnOnce(&[u8]) -> Result<T>) -> Result<T> {
+        let checked = frame::check_digest(&self.encoded, &self.sha256);
+        let decoded = checked.and_then(|()| frame::decode_and(&self.encoded, self.decoded, &self.limits, take));
+        decoded.map_err(|e| e.within(&self.key))
+    }
+
+    /// Size of the decoded frame, in bytes.
+    pub fn decoded_len(&self) -> u64 {
+        self.decoded
+    }
+}
+
 /// A frame, in its place in the backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredFrame {
@@ -118,6 +141,15 @@ impl OpenBackup {
     pub async fn frame(&self, frame: &StoredFrame) -> Result<Vec<u8>> {
         let segment = &self.segments[frame.at];
         segment.frame(&self.vault, &self.folder, &frame.record, &self.identities, self.limits).await
+    }
+
+    /// A frame as it is in the archive, fetched with one ranged read, for whoever decodes it elsewhere.
+    pub async fn encoded_frame(&self, frame: &StoredFrame) -> Result<EncodedFrame> {
+        let segment = &self.segments[frame.at];
+        let record = &frame.record;
+        let encoded = segment.encoded(&self.vault, &self.folder, record, &self.identities, self.limits).await?;
+        let key = self.folder.of(segment.key());
+        Ok(EncodedFrame { encoded, decoded: record.decoded, sha256: record.sha256, limits: self.limits, key })
     }
 
     /// The content of one member, checked against the index.

@@ -53,6 +53,11 @@ impl OpenSegment {
         Ok((segment, directory))
     }
 
+    /// Key of the segment, relative to the backup's folder.
+    pub fn key(&self) -> &str {
+        &self.record.object.key
+    }
+
     /// Reads the lines of all frames into memory.
     pub async fn load_lines(&self) -> Result<()> {
         let end = self.record.index.directory_offset;
@@ -77,8 +82,27 @@ impl OpenSegment {
         index::read_entries(&self.index.read(range).await?, frame, limits).map_err(of)
     }
 
-    /// A frame, fetched with one ranged read and decoded.
+    /// A frame, fetched with one ranged read, and decoded.
     pub async fn frame(
+        &self,
+        vault: &Vault,
+        folder: &BackupFolder,
+        frame: &FrameRecord,
+        identities: &Arc<Identities>,
+        limits: Limits,
+    ) -> Result<Vec<u8>> {
+        let encoded = self.encoded(vault, folder, frame, identities, limits).await?;
+        let (decoded, sha256) = (frame.decoded, frame.sha256);
+        let job = tokio::task::spawn_blocking(move || {
+            frame::check_digest(&encoded, &sha256)?;
+            frame::decode(&encoded, decoded, &limits)
+        });
+        let result = job.await.map_err(|e| Error::failed("decode a frame").because(e))?;
+        result.map_err(|e| e.within(folder.of(&self.record.object.key)))
+    }
+
+    /// The encoded frame, fetched with one ranged read, and not yet compared with its digest.
+    pub async fn encoded(
         &self,
         vault: &Vault,
         folder: &BackupFolder,
@@ -89,13 +113,6 @@ impl OpenSegment {
         limits.check(frame.length, frame.decoded)?;
         let open = || SealedObject::open(vault, folder, &self.record.object, identities);
         let data = self.data.get_or_try_init(open).await?;
-        let encoded = data.read(frame.offset..frame.offset.saturating_add(frame.length)).await?;
-        let (decoded, sha256) = (frame.decoded, frame.sha256);
-        let job = tokio::task::spawn_blocking(move || {
-            frame::check_digest(&encoded, &sha256)?;
-            frame::decode(&encoded, decoded, &limits)
-        });
-        let result = job.await.map_err(|e| Error::failed("decode a frame").because(e))?;
-        result.map_err(|e| e.within(folder.of(&self.record.object.key)))
+        data.read(frame.offset..frame.offset.saturating_add(frame.length)).await
     }
 }

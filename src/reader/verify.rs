@@ -236,7 +236,17 @@ impl<'a> Walk<'a> {
         let mut frames = frames.into_iter();
         let next = frames.next();
         let opener = Some(Opener::new(open.identities()));
-        Walk { open, opener, plain: Vec::new(), digest: Sha256::new(), frames, next, at: 0, members: 0, parts: PartOrder::default() }
+        Walk {
+            open,
+            opener,
+            plain: Vec::new(),
+            digest: Sha256::new(),
+            frames,
+            next,
+            at: 0,
+            members: 0,
+            parts: PartOrder::default(),
+        }
     }
 
     async fn push(&mut self, sealed: &[u8]) -> Result<()> {

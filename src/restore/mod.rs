@@ -112,6 +112,7 @@ impl Restore {
         let done = graph::run(&work, self.operator, self.cancel).await?;
         let summary = RestoreSummary {
             backup: work.backup.manifest.id.to_string(),
+            backup_status: work.backup.manifest.status,
             plan: work.plan.name.to_string(),
             target: work.target.as_ref().map(|target| target.cluster().server().to_string()),
             status: status(&done, self.dry_run),

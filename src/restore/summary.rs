@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::vault::manifest::Status;
+
 /// The five outcomes that an object can have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -193,6 +195,8 @@ impl std::fmt::Display for RestoreStatus {
 pub struct RestoreSummary {
     /// Id of the backup.
     pub backup: String,
+    /// Whether the backup holds everything that it was asked for.
+    pub backup_status: Status,
     /// Name of the plan.
     pub plan: String,
     /// URL of the cluster's API server; absent when the plan needs none.

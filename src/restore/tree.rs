@@ -26,8 +26,14 @@ const COMING: &str = ".ckbackup-part";
 /// Ends the name of a file of which the backup has only the begin.
 const INCOMPLETE: &str = ".ckbackup-incomplete";
 
-/// Frames that are fetched and written at the same time. Each is some MiB.
-const AT_ONCE: usize = 4;
+/// Runs of frames that are written at the same time.
+const LANES: usize = 2;
+
+/// Frames that are fetched ahead of the one that is decoded and written, in each of them. Each is some MiB.
+const AHEAD: usize = 2;
+
+/// So many frames make a run, and more when a file goes on.
+const RUN_FRAMES: usize = 8;
 
 /// What is written where.
 pub struct Tree {
@@ -142,7 +148,9 @@ impl Tree {
             Ok(there) if !there.is_file() => decided(Outcome::Failed("something else of that name is there".into())),
             Ok(_) if self.conflict == Conflict::Overwrite => Fate::Write { over: true },
             Ok(there) if there.len() == file.bytes && !file.cut => Fate::Compare,
-            Ok(there) => decided(self.differs(format!("it has {} bytes, and the saved one {}", there.len(), file.bytes))),
+            Ok(there) => {
+                decided(self.differs(format!("it has {} bytes, and the saved one {}", there.len(), file.bytes)))
+            }
         }
     }
 
@@ -183,27 +191,12 @@ impl Tree {
             }
         }
         let writing = Arc::new(Writing { tree: self, files: Mutex::new(files), last: Mutex::default() });
-        let job = |(stored, entries): (StoredFrame, Vec<Entry>)| {
-            let writing = writing.clone();
-            async move {
-                if !writing.needs(&entries) {
-                    return Ok(Vec::new());
-                }
-                let decoded = backup.frame(&stored).await?;
-                let job = tokio::task::spawn_blocking(move || writing.take(&decoded, &entries));
-                job.await.context(|| "write files".into())?
-            }
-        };
-        let mut ended = futures::stream::iter(frames).map(job).buffer_unordered(AT_ONCE);
-        while let Some(ended) = ended.next().await {
-            for Ended { path, bytes, outcome } in ended? {
-                progress.advance(task, u64::from(outcome.is_some()), bytes);
-                if let Some(outcome) = outcome {
-                    done(&path, outcome);
-                }
-            }
+        let lane = |run: Vec<(StoredFrame, Vec<Entry>)>| writing.clone().take_run(backup, run, progress, task);
+        let mut runs = futures::stream::iter(in_runs(frames)).map(lane).buffer_unordered(LANES);
+        while let Some(outcomes) = runs.next().await {
+            outcomes?.into_iter().for_each(|(path, outcome)| done(&path, outcome));
         }
-        drop(ended);
+        drop(runs);
         let shown = tokio::task::spawn_blocking(move || writing.show_last());
         for (path, outcome) in shown.await.context(|| "show the last files".into())? {
             done(&path, outcome);
@@ -212,11 +205,20 @@ impl Tree {
     }
 }
 
-/// An entry that was taken; with an outcome when its file is complete.
-struct Ended {
-    path: String,
-    bytes: u64,
-    outcome: Option<Outcome>,
+/// Frames that are written one after the other, each file in one run only: two threads that write to one file stand in each
+/// other's way, in the kernel, where waiting costs CPU time.
+fn in_runs(frames: Vec<(StoredFrame, Vec<Entry>)>) -> Vec<Vec<(StoredFrame, Vec<Entry>)>> {
+    let mut runs: Vec<Vec<_>> = Vec::new();
+    let mut may_end = true;
+    for (stored, entries) in frames {
+        let goes_on = entries.last().is_some_and(|last| last.part.is_some_and(|part| !part.is_last(last.size)));
+        match runs.last_mut() {
+            Some(run) if !may_end || run.len() < RUN_FRAMES => run.push((stored, entries)),
+            _ => runs.push(vec![(stored, entries)]),
+        }
+        may_end = !goes_on;
+    }
+    runs
 }
 
 /// What the threads that write share.
@@ -232,24 +234,47 @@ impl Writing {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Writes frames in their order; the next ones are fetched meanwhile.
+    async fn take_run(
+        self: Arc<Self>,
+        backup: &OpenBackup,
+        run: Vec<(StoredFrame, Vec<Entry>)>,
+        progress: &dyn Progress,
+        task: &str,
+    ) -> Result<Vec<(String, Outcome)>> {
+        let fetch = |(stored, entries): (StoredFrame, Vec<Entry>)| {
+            let needed = self.needs(&entries);
+            async move { Ok::<_, Error>(if needed { Some((backup.encoded_frame(&stored).await?, entries)) } else { None }) }
+        };
+        let mut fetched = futures::stream::iter(run).map(fetch).buffered(AHEAD);
+        let mut outcomes = Vec::new();
+        while let Some(frame) = fetched.next().await {
+            let Some((frame, entries)) = frame? else { continue };
+            let writing = self.clone();
+            let bytes = frame.decoded_len();
+            // Decoded where it is written, so that its memory is used again.
+            let job = tokio::task::spawn_blocking(move || frame.decode_and(|decoded| writing.take(decoded, &entries)));
+            let ended = job.await.context(|| "write files".into())??;
+            progress.advance(task, ended.len() as u64, bytes);
+            outcomes.extend(ended);
+        }
+        Ok(outcomes)
+    }
+
     fn needs(&self, entries: &[Entry]) -> bool {
         let files = self.files();
         let open = |entry: &Entry| files.get(&entry.path).is_some_and(|f| !matches!(f.fate, Fate::Decided(_)));
         entries.iter().any(open)
     }
 
-    /// Takes the files, or parts of files, of one frame.
-    fn take(&self, decoded: &[u8], entries: &[Entry]) -> Result<Vec<Ended>> {
-        let mut ended = Vec::with_capacity(entries.len());
+    /// Takes the files, or parts of files, of one frame; gives the outcomes of those files of which that is known by now.
+    fn take(&self, decoded: &[u8], entries: &[Entry]) -> Result<Vec<(String, Outcome)>> {
+        let mut ended = Vec::new();
         for (entry, content) in entries.iter().zip(frame::contents(decoded, entries)?) {
             let fate = self.files().get(&entry.path).map(|file| file.fate.clone());
             let Some(fate) = fate else { continue };
             let taken = self.take_entry(entry, content, &fate);
-            ended.push(Ended {
-                path: entry.path.clone(),
-                bytes: entry.size,
-                outcome: self.count_part(&entry.path, taken),
-            });
+            ended.extend(self.count_part(&entry.path, taken).map(|outcome| (entry.path.clone(), outcome)));
         }
         Ok(ended)
     }
@@ -304,8 +329,8 @@ impl Writing {
     fn show(&self, file: &Coming, over: bool) -> Outcome {
         let place = self.tree.to.join(&file.path);
         let name = if file.cut { with_end(&place, INCOMPLETE) } else { place.clone() };
-        let shown = set_time(&with_end(&place, COMING), file)
-            .and_then(|()| std::fs::rename(with_end(&place, COMING), &name));
+        let shown =
+            set_time(&with_end(&place, COMING), file).and_then(|()| std::fs::rename(with_end(&place, COMING), &name));
         match shown {
             Err(e) => Outcome::Failed(words(&e)),
             Ok(()) if file.cut => Outcome::Failed(format!(

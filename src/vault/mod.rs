@@ -42,6 +42,10 @@ const MARKER: &str = "This is a ckbackup vault, format version 1.";
 /// Objects that are read whole are manifests and signatures: a larger one was put there to fill the memory.
 const LARGEST_WHOLE: u64 = 64 << 20;
 
+/// In what pieces a file is read to its end, in bytes, and how many of them at a time.
+const FILE_PIECE: u64 = 1 << 20;
+const FILE_PIECES_AHEAD: usize = 3;
+
 /// How often a create-if-absent is sent again when its answer was lost.
 const CREATES_REPEATED: u32 = 3;
 
@@ -352,7 +356,20 @@ impl Vault {
             e => ReadError::Other(self.explain("read", key, e)),
         })?;
         let (vault, key) = (self.clone(), key.to_string());
+        if self.folder.is_some() {
+            return Ok(vault.stream_file(key, got.meta.size));
+        }
         Ok(got.into_stream().map_err(move |e| vault.explain("read", &key, e)).boxed())
+    }
+
+    /// A file in large pieces, the next ones of which are read meanwhile: the store's own stream of a file has pieces of 8 KiB.
+    fn stream_file(self, key: String, size: u64) -> BoxStream<'static, Result<Bytes>> {
+        let ranges = (0..size).step_by(FILE_PIECE as usize).map(move |at| at..(at + FILE_PIECE).min(size));
+        let read = move |range| {
+            let (vault, key) = (self.clone(), key.clone());
+            async move { vault.read_range(&key, None, range).await.map_err(|e| e.expected(&key)) }
+        };
+        futures::stream::iter(ranges).map(read).buffered(FILE_PIECES_AHEAD).boxed()
     }
 
     /// Makes sure that the store holds what was sent. S3 compared digests when it arrived; elsewhere it is read back.

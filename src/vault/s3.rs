@@ -231,12 +231,12 @@ impl S3 {
     async fn send_once(&self, request: &Request<'_>) -> Result<Answer> {
         let doing = || format!("reach {}", self.shown);
         let (method, mut options) = (request.method.clone(), SignedUrlOptions::new());
-        options.extra_query =
-            request.query.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        options.extra_query = request.query.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         for (name, value) in request.headers {
             options.signed_headers.insert(*name, HeaderValue::from_str(value).context(doing)?);
         }
-        let url = self.store.signed_url_opts(method.clone(), request.path, SIGNED_FOR, &options).await.context(doing)?;
+        let url =
+            self.store.signed_url_opts(method.clone(), request.path, SIGNED_FOR, &options).await.context(doing)?;
         let sent = self.http.request(method, url).headers(options.signed_headers).timeout(request.timeout).send();
         let answer = sent.await.map_err(|e| e.without_url()).context(doing)?;
         let (status, headers) = (answer.status(), answer.headers().clone());
@@ -296,7 +296,8 @@ mod tests {
         let whole = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
         assert_eq!(hex::encode(digest(whole).unwrap())[..8], *"e3b0c442");
         assert_eq!(digest(&format!("{whole}-3")), None);
-        let none: CopyObjectResult = parse("<CopyObjectResult><ETag>x</ETag></CopyObjectResult>", || "".into()).unwrap();
+        let none: CopyObjectResult =
+            parse("<CopyObjectResult><ETag>x</ETag></CopyObjectResult>", || "".into()).unwrap();
         assert_eq!(none.sha256, None);
         assert_eq!(encode("a b/ü+?"), "a%20b/%C3%BC%2B%3F");
     }

@@ -40,11 +40,11 @@ async fn a_cluster_is_compared_with_a_backup() {
 #[tokio::test]
 async fn what_controllers_make_of_what_was_restored_is_no_difference() {
     let (rig, api, namespace) = (Rig::new().await, shared().api(), shared().namespace("controlled").await);
-    let (deployments, sets) = ["deployments", "replicasets"]
-        .map(|kind| format!("/apis/apps/v1/namespaces/{namespace}/{kind}"))
-        .into();
+    let (deployments, sets) =
+        ["deployments", "replicasets"].map(|kind| format!("/apis/apps/v1/namespaces/{namespace}/{kind}")).into();
     let pods = format!("/api/v1/namespaces/{namespace}/pods");
-    let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let template =
+        json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
     let spec = json!({"selector": {"matchLabels": {"app": "web"}}, "template": template});
     let deployment = |revision: &str| {
         let annotations = json!({"deployment.kubernetes.io/revision": revision});
@@ -72,16 +72,22 @@ async fn what_controllers_make_of_what_was_restored_is_no_difference() {
     );
     rig.back_up(&shared().kubeconfig, &scope).await;
 
-    for path in [format!("{deployments}/web"), format!("{sets}/web-5d4f"), format!("{pods}/web-5d4f-abcde?gracePeriodSeconds=0")]
-    {
+    for path in [
+        format!("{deployments}/web"),
+        format!("{sets}/web-5d4f"),
+        format!("{pods}/web-5d4f-abcde?gracePeriodSeconds=0"),
+    ] {
         api.delete(&path).await;
     }
     let plan = rig.plan("[{name: all, apply: {}}]");
     rig.restore(&plan, &shared().kubeconfig).run().await.expect_success();
     let restored = api.get(&format!("{deployments}/web")).await;
     control(&restored, "77c9").await;
-    api.patch(&format!("{deployments}/web"), &json!({"metadata": {"annotations": {"deployment.kubernetes.io/revision": "1"}}}))
-        .await;
+    api.patch(
+        &format!("{deployments}/web"),
+        &json!({"metadata": {"annotations": {"deployment.kubernetes.io/revision": "1"}}}),
+    )
+    .await;
     let diff = rig.diff(&shared().kubeconfig).run().await.expect_success();
     assert_eq!((&diff.json()["extra"], &diff.json()["changed"]), (&json!([]), &json!([])));
     // And nothing is in the way of a restore that goes on, strict as it may be.

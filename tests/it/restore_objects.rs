@@ -103,8 +103,9 @@ async fn owners_that_come_later_are_set_when_they_are_there() {
     // A restore that was cut off had written the object, and not yet its owner.
     let owned = format!("{}/owned", config_maps(&namespace));
     api.patch(&owned, &json!({"metadata": {"ownerReferences": null}})).await;
-    let plan = rig
-        .plan("[{name: secrets, apply: {kinds: [Secret]}}, {name: maps, after: [secrets], apply: {kinds: [ConfigMap]}}]");
+    let plan = rig.plan(
+        "[{name: secrets, apply: {kinds: [Secret]}}, {name: maps, after: [secrets], apply: {kinds: [ConfigMap]}}]",
+    );
     let restore = rig.restore(&plan, &shared().kubeconfig).run().await.expect_success();
     assert_eq!(items(&summary(&restore)), [0, 1, 1, 0, 0], "{restore}");
     let new = api.get(&format!("{secrets}/owner")).await["metadata"]["uid"].clone();

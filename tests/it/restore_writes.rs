@@ -114,8 +114,9 @@ async fn writes_that_always_break_off_fail_by_themselves_and_the_others_go_on() 
         true => Action::DropBefore,
         false => Action::Forward,
     });
-    let plan = rig
-        .plan("[{name: secrets, apply: {kinds: [Secret]}}, {name: maps, after: [secrets], apply: {kinds: [ConfigMap]}}]");
+    let plan = rig.plan(
+        "[{name: secrets, apply: {kinds: [Secret]}}, {name: maps, after: [secrets], apply: {kinds: [ConfigMap]}}]",
+    );
     let summary = summary(&rig.restore(&plan, &kubeconfig).run().await.expect(3));
     assert_eq!((items(&summary), &summary["status"]), ([3, 0, 0, 0, 1], &json!("incomplete")), "{summary:#}");
     assert_eq!(summary["failures"][0]["object"], json!(format!("secrets/{namespace}/large")));

@@ -210,7 +210,8 @@ async fn an_aggregated_api_that_hangs_is_given_up_while_the_others_go_on() {
 /// Servers before 1.27 tell what they serve group by group: so does this one, when it is not asked for all at once.
 #[tokio::test]
 async fn a_server_without_aggregated_discovery_gives_the_same_objects() {
-    let types = json!({"include": ["secrets", "deployments.apps", "roles.rbac.authorization.k8s.io", "cronjobs.batch"]});
+    let types =
+        json!({"include": ["secrets", "deployments.apps", "roles.rbac.authorization.k8s.io", "cronjobs.batch"]});
     let scope = json!({"resources": types});
     let is_root = |path: &str| matches!(path.split('?').next(), Some("/api" | "/apis"));
     let old = FaultProxy::tls(&loaded().server, &loaded().ca_pem, move |seen| match is_root(&seen.path) {
@@ -218,7 +219,8 @@ async fn a_server_without_aggregated_discovery_gives_the_same_objects() {
         false => Action::Forward,
     });
     let rig = Rig::new();
-    let by_group = rig.open(&rig.backup(&rig.through(&old, &loaded().token), scope.clone()).run().await.expect_success());
+    let by_group =
+        rig.open(&rig.backup(&rig.through(&old, &loaded().token), scope.clone()).run().await.expect_success());
     assert!(old.count("GET", "/apis/apps/v1") > 0, "it was asked group by group");
     let at_once = rig.open(&rig.backup(&loaded().kubeconfig, scope.clone()).run().await.expect_success());
     assert_eq!(by_group.sources["platform"], at_once.sources["platform"]);

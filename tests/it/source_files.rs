@@ -214,7 +214,9 @@ async fn files_that_are_there_are_treated_as_the_plan_says() {
     let id = stage.save_files(&place).await["id"].as_str().unwrap().to_owned();
     let to = stage.scratch.folder("back");
     let reset = || {
-        for (name, content) in [("equal", "equal"), ("differs", "DIFFERS"), ("longer", "longer than that"), ("extra", "x")] {
+        for (name, content) in
+            [("equal", "equal"), ("differs", "DIFFERS"), ("longer", "longer than that"), ("extra", "x")]
+        {
             write(&to, name, content.as_bytes(), 1);
         }
         write(&to, "large", &noise(8, 9 * MIB), 1);

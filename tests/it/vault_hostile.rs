@@ -60,7 +60,7 @@ fn tar_entry(path: &str, kind: EntryType, link: &str, content: &[u8]) -> Vec<u8>
 
 fn entry(path: &str, position: usize, content: &[u8]) -> Entry {
     let (position, size) = (position as u64, content.len() as u64);
-    Entry { path: path.into(), position, size, sha256: Sha256::digest(content).into(), ..Entry::default() }
+    Entry { path: path.into(), position, size, sha256: Some(Sha256::digest(content).into()), ..Entry::default() }
 }
 
 fn plain(path: &str, content: &[u8]) -> Attack {
@@ -186,13 +186,8 @@ fn plant(stage: &Stage, place: &Place, id: &str, attack: &Attack) {
         directory_decoded_bytes: at.decoded,
         directory_sha256: at.sha256,
     };
-    real.sources[0].segments = vec![SegmentRecord {
-        unit: None,
-        object: store(SEGMENT, &stream),
-        tar_bytes,
-        content_bytes,
-        index,
-    }];
+    real.sources[0].segments =
+        vec![SegmentRecord { unit: None, object: store(SEGMENT, &stream), tar_bytes, content_bytes, index }];
     real.previous = None;
     let bytes = real.to_bytes().unwrap();
     let signature = Signer::read(&stage.key("oncall-signing_key")).unwrap().sign(Purpose::Backup, &bytes).unwrap();

@@ -4,6 +4,7 @@
 //! changed since the last backup is taken over from it. What is still being written comes last, up to its last whole line.
 
 mod audit;
+mod buffers;
 mod read;
 mod walk;
 

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::audit::{AuditLog, Compression};
+use super::buffers::Buffers;
 use super::walk::Found;
 use crate::config::LogFormat;
 use crate::error::{Context, Error, Result};
@@ -34,6 +35,7 @@ pub struct Reader<'a> {
     progress: &'a dyn Progress,
     stop: &'a CancellationToken,
     audit: Option<AuditLog>,
+    buffers: Buffers,
     pending: Vec<Member>,
     pending_bytes: u64,
     /// What came of it so far.
@@ -72,6 +74,7 @@ impl<'a> Reader<'a> {
             progress,
             stop,
             audit: format.map(|LogFormat::KubernetesAudit| AuditLog::default()),
+            buffers: Buffers::default(),
             pending: Vec::new(),
             pending_bytes: 0,
             inventory: Inventory::default(),
@@ -120,7 +123,7 @@ impl<'a> Reader<'a> {
     async fn read_whole(&mut self, opened: Opened) -> Result<()> {
         let Opened { file, found, size } = opened;
         let content = match read_up_to(file, size).await? {
-            Ok((_, content)) => content,
+            Ok(content) => content,
             Err(e) => {
                 let path = self.folder.join(&found.path);
                 self.cannot_read(&path, &e);
@@ -146,7 +149,7 @@ impl<'a> Reader<'a> {
             let wanted = PART_BYTES.min(size - offset);
             let mut content = Bytes::new();
             if let Some(reading) = file.take() {
-                match read_up_to(reading, wanted).await? {
+                match read_part(reading, wanted, self.buffers.clone()).await? {
                     Ok((reading, read)) => (file, content) = (Some(reading), read),
                     Err(e) => broken = Some(e.to_string()),
                 }
@@ -273,13 +276,22 @@ fn whole_lines(file: &mut File, size: u64) -> std::io::Result<u64> {
     }
 }
 
-/// Reads so many bytes, or as many as there are; gives the file back.
-async fn read_up_to(mut file: File, bytes: u64) -> Result<std::io::Result<(File, Bytes)>> {
+/// Reads so many bytes, or as many as there are.
+async fn read_up_to(file: File, bytes: u64) -> Result<std::io::Result<Bytes>> {
     let reading = tokio::task::spawn_blocking(move || {
-        let mut content = vec![0; bytes as usize];
-        let read = read_fully(&mut file, &mut content)?;
-        content.truncate(read);
-        Ok((file, Bytes::from(content)))
+        let mut content = Vec::with_capacity(bytes as usize);
+        file.take(bytes).read_to_end(&mut content)?;
+        Ok(Bytes::from(content))
+    });
+    reading.await.context(|| "read a file".into())
+}
+
+/// The same into a buffer that is used again; gives the file back.
+async fn read_part(mut file: File, bytes: u64, buffers: Buffers) -> Result<std::io::Result<(File, Bytes)>> {
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut content = buffers.take(bytes as usize);
+        (&mut file).take(bytes).read_to_end(&mut content)?;
+        Ok((file, buffers.lend(content)))
     });
     reading.await.context(|| "read a file".into())
 }

@@ -167,7 +167,8 @@ mod tests {
         let block = folder.join(ulid);
         std::fs::create_dir_all(block.join("chunks")).unwrap();
         let stats = "{\"numSamples\":120,\"numSeries\":3,\"numChunks\":3}";
-        let meta = format!("{{\"ulid\":\"{ulid}\",\"minTime\":{min},\"maxTime\":{max},\"stats\":{stats},\"version\":1}}");
+        let meta =
+            format!("{{\"ulid\":\"{ulid}\",\"minTime\":{min},\"maxTime\":{max},\"stats\":{stats},\"version\":1}}");
         std::fs::write(block.join(META), meta).unwrap();
         std::fs::write(block.join("chunks/000001"), chunk).unwrap();
         std::fs::write(block.join("index"), b"index").unwrap();

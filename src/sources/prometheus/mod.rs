@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
-pub use self::blocks::{is_block_name, metrics_of};
 use self::blocks::{Block, find_blocks, within};
+pub use self::blocks::{is_block_name, metrics_of};
 use self::snapshot::Snapshot;
 use super::files::Reader;
 use super::{Opened, Source, Unit};
@@ -73,9 +73,8 @@ impl Source for Prometheus {
             let why = "the newest samples, which are in no block yet, are not asked for (head: false)";
             inventory.notices.push(Omission { what: "head".into(), why: why.into(), count: None });
         }
-        let unit = |block| -> Box<dyn Unit> {
-            Box::new(BlockUnit { name: self.name.clone(), folder: folder.clone(), block })
-        };
+        let unit =
+            |block| -> Box<dyn Unit> { Box::new(BlockUnit { name: self.name.clone(), folder: folder.clone(), block }) };
         Ok(Opened { units: blocks.into_iter().map(unit).collect(), inventory })
     }
 

@@ -65,8 +65,11 @@ impl Snapshot {
                 [] => return Ok(()),
                 [name] => name.clone(),
                 several => {
-                    return Err(Error::failed(format!("{} snapshots are new, and which is ours is not known", several.len()))
-                        .hint(format!("look into {}, and remove it by hand", folder(&self.data, "").display())));
+                    return Err(Error::failed(format!(
+                        "{} snapshots are new, and which is ours is not known",
+                        several.len()
+                    ))
+                    .hint(format!("look into {}, and remove it by hand", folder(&self.data, "").display())));
                 }
             },
         };

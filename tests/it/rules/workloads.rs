@@ -14,7 +14,8 @@ fn job(name: &str, spec: Value) -> Value {
 
 pub async fn a_deployments_revisions_are_counted_anew() {
     let place = Place::new().await;
-    let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let template =
+        json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
     let spec = json!({"selector": {"matchLabels": {"app": "web"}}, "template": template});
     let mut web = object("apps/v1", "Deployment", "web", json!({"spec": spec}));
     // What the deployment controller writes after the third change, beside what people wrote.
