@@ -135,6 +135,8 @@ pub struct Inventory {
     pub notices: Vec<Omission>,
     /// What is inside.
     pub contents: Contents,
+    /// Whether it changed while it was read, so that no later backup may take it over.
+    pub is_unsettled: bool,
     /// Why it may be worth while to read it once more: the server was lost, and may come back.
     pub lost: Option<String>,
 }
@@ -149,6 +151,7 @@ impl Inventory {
         self.problems.extend(other.problems);
         self.notices.extend(other.notices);
         self.contents.add(&other.contents);
+        self.is_unsettled |= other.is_unsettled;
         self.lost = self.lost.take().or(other.lost);
     }
 }

@@ -34,8 +34,8 @@ use crate::vault::Vault;
 use crate::vault::manifest::{Manifest, SourceRecord, Status, WindowRecord};
 use crate::vault::signature::Signer;
 
-/// How long a source may take to clean up.
-const TIME_TO_CLOSE: Duration = Duration::from_secs(30);
+/// How long a source may take to clean up: what it asked for may still be being made.
+const TIME_TO_CLOSE: Duration = Duration::from_secs(120);
 
 /// Everything that a run needs.
 pub struct Run<'a> {

@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 
 use super::Run;
 use crate::error::{Error, Result};
-use crate::inventory::{Contents, Identity, Omission};
+use crate::inventory::{Contents, Identity, Inventory, Omission};
 use crate::reader::{Committed, Listing, list_newest};
 use crate::vault::layout::{BackupFolder, BackupId, RECEIPTS};
 use crate::vault::manifest::{FORMAT_VERSION, SegmentRecord, StoredObject, UnitRecord};
@@ -31,8 +31,8 @@ const AT_ONCE: usize = 8;
 pub(super) struct Reusable {
     /// Units that can be taken over, with the source that each is of.
     units: Vec<(String, StoredUnit)>,
-    /// What the sources of the last backup held.
-    last: HashMap<String, Contents>,
+    /// How many items the sources of the last backup had, and the newest that is known of their contents.
+    last: HashMap<String, (u64, Contents)>,
 }
 
 /// A unit, and where it is stored.
@@ -72,7 +72,9 @@ impl Reusable {
     fn add_backup(&mut self, run: &Run<'_>, backup: Committed) {
         let is_for_the_same = is_for_the_same(&backup.manifest.recipients, run);
         for source in backup.manifest.sources {
-            self.last.entry(source.name.clone()).or_insert_with(|| source.contents.clone());
+            let (_, contents) = self.last.entry(source.name.clone()).or_insert((source.items, Contents::default()));
+            // A night that lacks them says nothing about what was saved before.
+            contents.events = contents.events.take().or(source.contents.events.clone());
             if !is_for_the_same {
                 continue;
             }
@@ -99,7 +101,7 @@ impl Reusable {
 impl Reusable {
     /// Events that were lost between the last backup and this one, in words.
     pub fn gap(&self, source: &str, contents: &Contents) -> Option<Omission> {
-        let before = self.last.get(source)?.events.as_ref()?;
+        let before = self.last.get(source)?.1.events.as_ref()?;
         let why = match &contents.events {
             Some(now) if now.first <= before.last => return None,
             Some(now) => format!(
@@ -109,6 +111,17 @@ impl Reusable {
             None => format!("there are no events, and the last backup had some up to {}", before.last),
         };
         Some(Omission { what: "events".into(), why, count: None })
+    }
+
+    /// Nothing at all is a problem where there was something: most often a volume that is not mounted.
+    pub fn judge_emptiness(&self, source: &str, inventory: &mut Inventory) {
+        let omission = |why: String| Omission { what: source.into(), why, count: None };
+        match self.last.get(source) {
+            Some((before, _)) if *before > 0 && inventory.skipped.is_empty() => {
+                inventory.problems.push(omission(format!("nothing is there, and the last backup had {before}")));
+            }
+            _ => inventory.notices.push(omission("nothing is there".into())),
+        }
     }
 }
 

@@ -55,6 +55,9 @@ pub(super) async fn save(
     if inventory.problems.is_empty() {
         inventory.notices.extend(reusable.gap(name, &inventory.contents));
     }
+    if inventory.items == 0 {
+        reusable.judge_emptiness(name, &mut inventory);
+    }
     let count = inventory.problems.len();
     run.progress.end(name, &format!("{} {}, {count} problems", inventory.items, source.noun()));
     Ok(SourceRecord {
@@ -156,7 +159,7 @@ impl Place<'_> {
             }
         }
         let (inventory, segments) = best;
-        let is_whole = inventory.problems.is_empty() && inventory.skipped.is_empty();
+        let is_whole = inventory.problems.is_empty() && inventory.skipped.is_empty() && !inventory.is_unsettled;
         if let Some(identity) = unit.identity().filter(|_| is_whole) {
             let (items, bytes, contents) = (inventory.items, inventory.bytes, inventory.contents.clone());
             let unit = UnitRecord { identity, items, bytes, contents, copied_from: None };

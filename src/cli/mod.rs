@@ -15,6 +15,7 @@ mod list;
 mod man;
 mod output;
 mod progress;
+mod rbac;
 mod report;
 mod restore;
 mod rotate;
@@ -96,6 +97,7 @@ enum Verb {
     Diff(diff::DiffArgs),
     Restore(restore::RestoreArgs),
     Rotate(rotate::RotateArgs),
+    Rbac(rbac::RbacArgs),
     Schedule(schedule::ScheduleArgs),
     Scheduler(scheduler::SchedulerArgs),
     Demo(demo::DemoArgs),
@@ -117,6 +119,7 @@ async fn dispatch(verb: Verb, global: &Global) -> Outcome {
         Verb::Restore(args) => restore::run(&args, global).await,
         Verb::Rotate(args) => rotate::run(&args, global).await,
         Verb::Scheduler(args) => scheduler::run(&args, global).await,
+        Verb::Rbac(args) => rbac::run(&args, global),
         Verb::Schedule(args) => schedule::run(&args, global),
         Verb::Demo(args) => demo::run(&args, global).await,
         Verb::Completion(args) => completion::run(&args),

@@ -30,6 +30,13 @@ impl PathFilter {
     }
 }
 
+impl PathFilter {
+    /// Whether a folder at this path is left out with all that is in it.
+    pub fn leaves_out(&self, folder: &str) -> bool {
+        self.exclude.matches(folder)
+    }
+}
+
 impl PathPatterns {
     /// Compiles `texts`; on failure gives the position of each pattern that is wrong, and why.
     fn compile(texts: &[String]) -> Result<Self, Vec<(usize, String)>> {

@@ -16,7 +16,8 @@ pub async fn restore_files(work: &Work, step: usize, wanted: &RestoreFiles) -> R
     require_source(work, wanted.source.as_str(), "files")?;
     let conflict = wanted.conflict.unwrap_or(work.conflict);
     let tree = Tree { to: wanted.to.clone(), conflict, is_last: |_| false };
-    let planned = tree::plan(&work.backup, wanted.source.as_str(), |path| wanted.names.allows(path)).await?;
+    let planned = tree::plan(&work.backup, wanted.source.as_str(), |path| wanted.names.allows(path)).await;
+    let planned = of_the_backup(work, planned).await?;
     write_tree(work, step, tree, planned).await
 }
 
@@ -34,6 +35,18 @@ pub(super) fn require_source<'a>(work: &'a Work, name: &str, kind: &str) -> Resu
     }
 }
 
+/// An error of reading the backup ends the restore with it; one of the place where files go only fails the step.
+pub(super) async fn of_the_backup<T>(work: &Work, result: Result<T>) -> Result<T> {
+    match result {
+        Ok(value) => Ok(value),
+        Err(e) => {
+            let note = Error::failed(e.one_line());
+            work.broken.lock().await.get_or_insert(e);
+            Err(note)
+        }
+    }
+}
+
 /// Writes a tree, and tells the step's tally.
 pub(super) async fn write_tree(work: &Work, step: usize, tree: Tree, planned: Planned) -> Result<Tally> {
     let name = work.plan.steps[step].name.to_string();
@@ -46,7 +59,8 @@ pub(super) async fn write_tree(work: &Work, step: usize, tree: Tree, planned: Pl
         tree.foresee(&planned).into_iter().for_each(|(path, outcome)| add(&path, outcome));
     } else {
         tree::make_folder(&tree.to)?;
-        tree.write(&work.backup, planned, work.progress.as_ref(), &name, add).await?;
+        let written = tree.write(&work.backup, planned, work.progress.as_ref(), &name, add).await;
+        of_the_backup(work, written).await?;
     }
     let tally = std::mem::take(&mut *tally.lock().await);
     work.progress.end(&name, &format!("{} (clock: {})", tally.items.words(), work.clock.words()));

@@ -8,13 +8,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::apply::{Tally, Work, apply, write_owner_references};
-use super::files::restore_files;
+use super::files::{of_the_backup, restore_files};
 use super::gate::Closed;
 use super::prometheus::restore_prometheus;
 use super::summary::{Failure, Items, StepStatus, StepSummary};
 use super::{Operator, gate, rounded};
 use crate::config::{Action, Manual};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 
 /// What came of all steps.
 pub struct Done {
@@ -107,11 +107,12 @@ async fn run_step(work: &Arc<Work>, step: usize, operator: Arc<dyn Operator>) ->
     let planned = &work.plan.steps[step];
     let name = planned.name.to_string();
     let (status, tally, note) = match &planned.action {
-        Action::Apply(_) => ended(work, step, apply(work, step).await, |_| true).await,
-        Action::Files(wanted) => ended(work, step, restore_files(work, step, wanted).await, is_of_the_backup).await,
-        Action::Prometheus(wanted) => {
-            ended(work, step, restore_prometheus(work, step, wanted).await, is_of_the_backup).await
+        Action::Apply(_) => {
+            let applied = of_the_backup(work, apply(work, step).await).await;
+            ended(work, step, applied).await
         }
+        Action::Files(wanted) => ended(work, step, restore_files(work, step, wanted).await).await,
+        Action::Prometheus(wanted) => ended(work, step, restore_prometheus(work, step, wanted).await).await,
         Action::Gate(_) if work.dry_run => (StepStatus::Planned, Tally::default(), None),
         Action::Gate(gate) => {
             work.progress.begin(&name, None);
@@ -160,27 +161,13 @@ async fn run_step(work: &Arc<Work>, step: usize, operator: Arc<dyn Operator>) ->
     Ok((step, summary, failures))
 }
 
-/// Whether an error of a step that writes files is the backup's fault, not that of the place where they go.
-fn is_of_the_backup(e: &Error) -> bool {
-    e.kind() == Kind::Integrity
-}
-
-/// How a step that writes ended. A backup that cannot be read also ends the restore with an error.
-async fn ended(
-    work: &Work,
-    step: usize,
-    result: Result<Tally>,
-    is_broken: fn(&Error) -> bool,
-) -> (StepStatus, Tally, Option<String>) {
+/// How a step that writes ended.
+async fn ended(work: &Work, step: usize, result: Result<Tally>) -> (StepStatus, Tally, Option<String>) {
     match result {
         Ok(tally) => applied(tally, work.dry_run),
         Err(e) => {
             let tally = std::mem::take(&mut *work.tallies[step].lock().await);
-            let note = e.one_line();
-            if is_broken(&e) {
-                work.broken.lock().await.get_or_insert(e);
-            }
-            (StepStatus::Failed, tally, Some(note))
+            (StepStatus::Failed, tally, Some(e.one_line()))
         }
     }
 }

@@ -9,19 +9,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use futures::StreamExt;
+use sha2::{Digest, Sha256};
 
 use super::apply::EXISTS;
 use super::summary::Outcome;
 use crate::archive::frame;
 use crate::archive::index::Entry;
+use crate::archive::parts::PartOrder;
 use crate::config::Conflict;
 use crate::error::{Context, Error, Result};
 use crate::member::check_path;
 use crate::progress::Progress;
 use crate::reader::{OpenBackup, StoredFrame};
 
-/// Ends the name of a file whose content is still coming. What a restore that was cut off leaves is overwritten by the next.
-const COMING: &str = ".ckbackup-part";
+/// Begins and ends the name of a file whose content is still coming; between stands a digest of its name, which may be as long
+/// as names can be. What a restore that was cut off leaves is overwritten by the next.
+const COMING: (&str, &str) = (".ckbackup-", ".part");
 
 /// Ends the name of a file of which the backup has only the begin.
 const INCOMPLETE: &str = ".ckbackup-incomplete";
@@ -72,7 +75,7 @@ enum Fate {
 
 /// The frames that hold wanted files, and the files.
 pub struct Planned {
-    frames: Vec<(StoredFrame, Vec<Entry>)>,
+    frames: Vec<Wanted>,
     files: HashMap<String, Coming>,
 }
 
@@ -84,19 +87,36 @@ impl Planned {
 
     /// The folders that they begin with, each once.
     pub fn folders(&self) -> Vec<String> {
-        let first = |path: &String| path.split('/').next().unwrap_or_default().to_string();
-        let folders: BTreeSet<_> = self.files.keys().map(first).collect();
-        folders.into_iter().collect()
+        let folders: BTreeSet<_> = self.files.keys().map(|path| first_folder(path)).collect();
+        folders.into_iter().map(String::from).collect()
     }
+
+    /// Whether a file of that path is among them.
+    pub fn has(&self, path: &str) -> bool {
+        self.files.contains_key(path)
+    }
+}
+
+/// A frame with wanted files in it.
+struct Wanted {
+    frame: StoredFrame,
+    /// Whether its last file goes on in the next one.
+    goes_on: bool,
 }
 
 /// Reads the index of a source, and says which of its files are wanted.
 pub async fn plan(backup: &OpenBackup, source: &str, wanted: impl Fn(&str) -> bool) -> Result<Planned> {
+    backup.load_index().await?;
     let mut planned = Planned { frames: Vec::new(), files: HashMap::new() };
+    let mut order = PartOrder::default();
     for stored in backup.frames_with(source, "") {
         let entries = backup.entries(stored).await?;
+        entries.iter().try_for_each(|entry| order.follow(entry))?;
         for entry in entries.iter().filter(|entry| wanted(&entry.path)) {
             check_path(&entry.path)?;
+            if entry.begins_member() && planned.files.contains_key(&entry.path) {
+                return Err(Error::integrity(format!("{} stands in the backup twice", entry.path)));
+            }
             let filler = entry.part.map_or(0, |part| part.filler);
             let file = planned.files.entry(entry.path.clone()).or_insert_with(|| Coming {
                 path: entry.path.clone(),
@@ -111,9 +131,11 @@ pub async fn plan(backup: &OpenBackup, source: &str, wanted: impl Fn(&str) -> bo
             file.cut |= filler > 0;
         }
         if entries.iter().any(|entry| wanted(&entry.path)) {
-            planned.frames.push((stored.clone(), entries));
+            let goes_on = entries.last().is_some_and(|last| last.part.is_some_and(|part| !part.is_last(last.size)));
+            planned.frames.push(Wanted { frame: stored.clone(), goes_on });
         }
     }
+    order.end()?;
     Ok(planned)
 }
 
@@ -190,8 +212,9 @@ impl Tree {
                 done(&file.path, outcome.clone());
             }
         }
-        let writing = Arc::new(Writing { tree: self, files: Mutex::new(files), last: Mutex::default() });
-        let lane = |run: Vec<(StoredFrame, Vec<Entry>)>| writing.clone().take_run(backup, run, progress, task);
+        let (last, failed) = Default::default();
+        let writing = Arc::new(Writing { tree: self, files: Mutex::new(files), last, failed });
+        let lane = |run: Vec<StoredFrame>| writing.clone().take_run(backup, run, progress, task);
         let mut runs = futures::stream::iter(in_runs(frames)).map(lane).buffer_unordered(LANES);
         while let Some(outcomes) = runs.next().await {
             outcomes?.into_iter().for_each(|(path, outcome)| done(&path, outcome));
@@ -207,14 +230,13 @@ impl Tree {
 
 /// Frames that are written one after the other, each file in one run only: two threads that write to one file stand in each
 /// other's way, in the kernel, where waiting costs CPU time.
-fn in_runs(frames: Vec<(StoredFrame, Vec<Entry>)>) -> Vec<Vec<(StoredFrame, Vec<Entry>)>> {
-    let mut runs: Vec<Vec<_>> = Vec::new();
+fn in_runs(frames: Vec<Wanted>) -> Vec<Vec<StoredFrame>> {
+    let mut runs: Vec<Vec<StoredFrame>> = Vec::new();
     let mut may_end = true;
-    for (stored, entries) in frames {
-        let goes_on = entries.last().is_some_and(|last| last.part.is_some_and(|part| !part.is_last(last.size)));
+    for Wanted { frame, goes_on } in frames {
         match runs.last_mut() {
-            Some(run) if !may_end || run.len() < RUN_FRAMES => run.push((stored, entries)),
-            _ => runs.push(vec![(stored, entries)]),
+            Some(run) if !may_end || run.len() < RUN_FRAMES => run.push(frame),
+            _ => runs.push(vec![frame]),
         }
         may_end = !goes_on;
     }
@@ -227,6 +249,8 @@ struct Writing {
     files: Mutex<HashMap<String, Coming>>,
     /// Files that are shown when all others are there.
     last: Mutex<Vec<(Coming, bool)>>,
+    /// Folders in which a file failed, by the first part of their paths.
+    failed: Mutex<BTreeSet<String>>,
 }
 
 impl Writing {
@@ -238,13 +262,20 @@ impl Writing {
     async fn take_run(
         self: Arc<Self>,
         backup: &OpenBackup,
-        run: Vec<(StoredFrame, Vec<Entry>)>,
+        run: Vec<StoredFrame>,
         progress: &dyn Progress,
         task: &str,
     ) -> Result<Vec<(String, Outcome)>> {
-        let fetch = |(stored, entries): (StoredFrame, Vec<Entry>)| {
-            let needed = self.needs(&entries);
-            async move { Ok::<_, Error>(if needed { Some((backup.encoded_frame(&stored).await?, entries)) } else { None }) }
+        let fetch = |stored: StoredFrame| {
+            let writing = self.clone();
+            async move {
+                let entries = backup.entries(&stored).await?;
+                let fetched = match writing.needs(&entries) {
+                    true => Some((backup.encoded_frame(&stored).await?, entries)),
+                    false => None,
+                };
+                Ok::<_, Error>(fetched)
+            }
         };
         let mut fetched = futures::stream::iter(run).map(fetch).buffered(AHEAD);
         let mut outcomes = Vec::new();
@@ -287,8 +318,7 @@ impl Writing {
         let place = self.tree.to.join(&entry.path);
         match fate {
             Fate::Write { .. } => {
-                let coming = with_end(&place, COMING);
-                open_to_write(&coming)?.write_all_at(content, offset)?;
+                open_to_write(&staged(&place))?.write_all_at(content, offset)?;
                 Ok(None)
             }
             Fate::Compare if is_same(&place, offset, content)? => Ok(None),
@@ -308,6 +338,7 @@ impl Writing {
         };
         if let (Some(outcome), false) = (decided, matches!(file.fate, Fate::Decided(_))) {
             file.fate = Fate::Decided(outcome.clone());
+            self.note_failure(path, &outcome);
             return Some(outcome);
         }
         if file.parts > 0 || matches!(file.fate, Fate::Decided(_)) {
@@ -320,8 +351,18 @@ impl Writing {
                 self.last.lock().unwrap_or_else(PoisonError::into_inner).push((file, over));
                 None
             }
-            Fate::Write { over } => Some(self.show(&file, over)),
+            Fate::Write { over } => {
+                let outcome = self.show(&file, over);
+                self.note_failure(path, &outcome);
+                Some(outcome)
+            }
             _ => Some(Outcome::Unchanged),
+        }
+    }
+
+    fn note_failure(&self, path: &str, outcome: &Outcome) {
+        if matches!(outcome, Outcome::Failed(_)) {
+            self.failed.lock().unwrap_or_else(PoisonError::into_inner).insert(first_folder(path).to_string());
         }
     }
 
@@ -329,9 +370,16 @@ impl Writing {
     fn show(&self, file: &Coming, over: bool) -> Outcome {
         let place = self.tree.to.join(&file.path);
         let name = if file.cut { with_end(&place, INCOMPLETE) } else { place.clone() };
-        let shown =
-            set_time(&with_end(&place, COMING), file).and_then(|()| std::fs::rename(with_end(&place, COMING), &name));
+        let staged = staged(&place);
+        let shown = set_time(&staged, file).and_then(|()| match over || file.cut {
+            true => std::fs::rename(&staged, &name),
+            false => name_new(&staged, &name),
+        });
         match shown {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+                let _ = std::fs::remove_file(&staged);
+                self.tree.differs("it came while the restore was under way".into())
+            }
             Err(e) => Outcome::Failed(words(&e)),
             Ok(()) if file.cut => Outcome::Failed(format!(
                 "the backup has only its first {} bytes; they are in {}",
@@ -345,8 +393,38 @@ impl Writing {
 
     fn show_last(&self) -> Vec<(String, Outcome)> {
         let last = std::mem::take(&mut *self.last.lock().unwrap_or_else(PoisonError::into_inner));
-        last.into_iter().map(|(file, over)| (file.path.clone(), self.show(&file, over))).collect()
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let show = |(file, over): (Coming, bool)| {
+            let outcome = match failed.contains(first_folder(&file.path)) {
+                true => Outcome::Failed("left out, because another file of its folder failed".into()),
+                false => self.show(&file, over),
+            };
+            (file.path, outcome)
+        };
+        last.into_iter().map(show).collect()
     }
+}
+
+fn first_folder(path: &str) -> &str {
+    path.split('/').next().unwrap_or_default()
+}
+
+/// Gives a file a name that nothing has by now. A name that came meanwhile is somebody else's.
+fn name_new(staged: &Path, name: &Path) -> std::io::Result<()> {
+    match std::fs::hard_link(staged, name) {
+        Ok(()) => std::fs::remove_file(staged),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => Err(e),
+        // Not every file system has links.
+        Err(_) if name.symlink_metadata().is_err() => std::fs::rename(staged, name),
+        Err(_) => Err(ErrorKind::AlreadyExists.into()),
+    }
+}
+
+/// Where the content of a file is until it is whole.
+fn staged(place: &Path) -> PathBuf {
+    let name = place.file_name().unwrap_or_default().as_encoded_bytes();
+    let (begin, end) = COMING;
+    place.with_file_name(format!("{begin}{}{end}", hex::encode(&Sha256::digest(name)[..12])))
 }
 
 fn with_end(place: &Path, end: &str) -> PathBuf {
@@ -412,4 +490,29 @@ pub fn make_folder(to: &Path) -> Result<()> {
             .because(e)
             .hint("check the path in the plan, and that this user may write there")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_somebody_took_meanwhile_stays_theirs() {
+        let folder = tempfile::tempdir().unwrap();
+        let (staged, name) = (folder.path().join("staged"), folder.path().join("name"));
+        std::fs::write(&staged, b"ours").unwrap();
+        name_new(&staged, &name).unwrap();
+        assert!(!staged.exists());
+        std::fs::write(&staged, b"again").unwrap();
+        assert_eq!(name_new(&staged, &name).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&name).unwrap(), b"ours");
+    }
+
+    #[test]
+    fn a_file_of_the_longest_name_has_a_place_to_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let [one, two] = ["n".repeat(255), "m".repeat(255)].map(|name| staged(&folder.path().join(name)));
+        assert_ne!(one, two);
+        open_to_write(&one).unwrap();
+    }
 }

@@ -1,6 +1,7 @@
 //! Copies inside a vault: how a backup takes over what has not changed, and still stands by itself.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use futures::TryStreamExt;
@@ -8,7 +9,7 @@ use object_store::{CopyMode, CopyOptions, ObjectStore};
 use sha2::{Digest, Sha256};
 
 use super::{Stored, Upload, Vault};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 
 /// The largest object that S3 copies with one request, in bytes.
 const LARGEST_COPY: u64 = 5 << 30;
@@ -42,12 +43,12 @@ impl Vault {
         match copied.sha256 {
             Some(found) if found == *sha256 => {}
             Some(_) => return Err(damaged(from)),
-            None => self.read_back(to, &stored, sha256).await.map_err(|_| damaged(from))?,
+            None => self.read_back(to, &stored, sha256).await.map_err(|e| of_copy(e, from))?,
         }
         Ok(stored)
     }
 
-    /// The kernel copies, while what is copied is compared. The copy gets its name when both have ended well.
+    /// Copied while what is copied is compared. The copy gets its name when both have ended well.
     async fn copy_file(&self, from: PathBuf, to: PathBuf, key: &str, sha256: &[u8; 32]) -> Result<Stored> {
         let staged = with_end(&to, STAGED);
         let (source, copy) = (from.clone(), staged.clone());
@@ -57,13 +58,14 @@ impl Vault {
         let (copied, digest) = tokio::join!(copying, digesting);
         let judged = copied.context(doing).and_then(|copied| copied.context(doing));
         let judged = judged.and_then(|()| digest.context(doing)?.context(doing));
-        let named = judged.and_then(|digest| match digest == *sha256 {
-            true => std::fs::hard_link(&staged, &to).context(doing),
-            false => Err(damaged(key)),
-        });
-        // In both cases: its content stays under its name.
-        let _ = std::fs::remove_file(&staged);
-        named.map(|()| Stored::of(None))
+        let is_right = judged.as_ref().is_ok_and(|digest| digest == sha256);
+        let naming = tokio::task::spawn_blocking(move || show_copy(&staged, &to, is_right));
+        let named = naming.await.context(doing)?;
+        match judged {
+            Ok(_) if is_right => named.context(doing).map(|()| Stored::of(None)),
+            Ok(_) => Err(damaged(key)),
+            Err(e) => Err(e),
+        }
     }
 
     /// Where the storage cannot copy: read and written, and never visible when it is not what it should be.
@@ -96,7 +98,7 @@ impl Vault {
         copied.map_err(|e| self.explain("copy", from, e))?;
         let stored = Stored::of(None);
         let head = self.check_size(to, &stored, bytes).await?;
-        self.read_back(to, &stored, sha256).await.map_err(|_| damaged(from))?;
+        self.read_back(to, &stored, sha256).await.map_err(|e| of_copy(e, from))?;
         Ok(Stored::of(head.version))
     }
 
@@ -122,18 +124,44 @@ fn write_copy(from: &Path, to: &Path) -> std::io::Result<()> {
     if let Some(folder) = to.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    std::fs::copy(from, to)?;
-    std::fs::File::open(to)?.sync_all()
+    // Piece by piece: asked to copy by itself, the kernel may let both files share what they have in common on the disk.
+    let (mut from, mut to, mut piece) = (File::open(from)?, File::create(to)?, vec![0; PIECE]);
+    loop {
+        match from.read(&mut piece)? {
+            0 => return to.sync_all(),
+            read => to.write_all(&piece[..read])?,
+        }
+    }
 }
 
+/// Gives a copy its name, for good: also the folder that it is in is on the disk then. One that is not right goes.
+fn show_copy(staged: &Path, to: &Path, is_right: bool) -> std::io::Result<()> {
+    let named = if is_right { std::fs::hard_link(staged, to) } else { Ok(()) };
+    // In both cases: its content stays under its name.
+    let _ = std::fs::remove_file(staged);
+    named?;
+    for folder in to.ancestors().skip(1).take(2) {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// In what pieces files are copied and compared, in bytes.
+const PIECE: usize = 1 << 20;
+
 fn digest_of(file: &Path) -> std::io::Result<[u8; 32]> {
-    let (mut file, mut digest, mut piece) = (std::fs::File::open(file)?, Sha256::new(), vec![0; 1 << 20]);
+    let (mut file, mut digest, mut piece) = (File::open(file)?, Sha256::new(), vec![0; PIECE]);
     loop {
         match file.read(&mut piece)? {
             0 => return Ok(digest.finalize().into()),
             read => digest.update(&piece[..read]),
         }
     }
+}
+
+/// That a copy is not what it should be is the original's fault; that it cannot be read is not.
+fn of_copy(e: Error, from: &str) -> Error {
+    if e.kind() == Kind::Integrity { damaged(from) } else { e }
 }
 
 fn damaged(from: &str) -> Error {

@@ -19,7 +19,7 @@ fn fill(folder: &std::path::Path) {
     write(folder, "four-and-a-byte", &noise(2, 4 * MIB + 1), 30);
     write(folder, "large.bin", &noise(3, 13 * MIB + 77), 80);
     write(folder, &format!("{}/deep.log", ["d"; 60].join("/")), b"deep\n", 20);
-    write(folder, &format!("{}.log", "n".repeat(200)), b"named\n", 20);
+    write(folder, &format!("{}.log", "n".repeat(251)), b"named\n", 20);
     write(folder, "zeros", &vec![0; 9 * MIB], 2);
     for number in 0..300 {
         write(folder, &format!("many/{number:03}.log"), format!("line {number}\n").repeat(number).as_bytes(), 26);
@@ -79,12 +79,16 @@ async fn a_live_log_is_cut_at_its_last_line_and_other_files_are_not() {
     write(&stage.data(), "live.bin", b"\x00\x01\n\x02", 0);
     write(&stage.data(), "no-line-yet.log", b"half", 0);
     write(&stage.data(), "settled.log", b"whole line\nno end", 5);
+    write(&stage.data(), "config.json", b"{\n \"a\": 1\n}", 0);
     let place = Place::folder(&stage.scratch.folder("vault"));
     let manifest = stage.save_files(&place).await;
     let to = stage.restore_files(&place, manifest["id"].as_str().unwrap(), "back").await;
     let content = |name: &str| std::fs::read(to.join(name)).unwrap();
     assert_eq!(content("live.log"), b"whole line\n");
     assert_eq!(content("live.bin"), b"\x00\x01\n\x02");
+    assert_eq!(content("config.json"), b"{\n \"a\": 1\n}");
+    let notice = &record(&manifest)["notices"][0];
+    assert_eq!((&notice["count"], &notice["what"]), (&json!(1), &json!("logs")), "{notice}");
     assert_eq!(content("no-line-yet.log"), b"half");
     assert_eq!(content("settled.log"), b"whole line\nno end");
 }
@@ -114,21 +118,66 @@ async fn a_log_that_is_rotated_while_others_are_read_is_neither_lost_nor_doubled
     let data = stage.data();
     write(&data, "a-large", &noise(5, 60 * MIB), 0);
     write(&data, "b.log", b"before\n", 0);
+    write(&data, "b.log.1", b"oldest\n", 5);
     write(&data, "c.log", b"gone\n", 0);
+    write(&data, "d.log", b"all of it\n", 0);
     let running = stage.backup(&place, "files", json!({"path": data})).start().await;
     eventually("the first file is being sent", async || proxy.count("PUT", "partNumber=") > 0).await;
+    // By number: the oldest was read under the name that the next one has by now.
+    std::fs::rename(data.join("b.log.1"), data.join("b.log.2")).unwrap();
     std::fs::rename(data.join("b.log"), data.join("b.log.1")).unwrap();
     write(&data, "b.log", b"after\n", 0);
+    // By copy and truncation.
+    std::fs::copy(data.join("d.log"), data.join("d.log.1")).unwrap();
+    std::fs::File::options().write(true).open(data.join("d.log")).unwrap().set_len(0).unwrap();
+    // Last, so that no new file gets its inode.
     std::fs::remove_file(data.join("c.log")).unwrap();
     go.store(true, SeqCst);
     let saved = running.finish().await.expect_success();
     let manifest = stage.manifest(&place, &id_of(&saved)).await;
     let skipped = &record(&manifest)["skipped"];
     assert_eq!(skipped[0]["why"], "deleted before they were read", "{skipped}");
-    assert_eq!((&skipped[0]["count"], &record(&manifest)["items"]), (&json!(1), &json!(3)));
+    assert_eq!((&skipped[0]["count"], &record(&manifest)["items"]), (&json!(1), &json!(6)));
     let to = stage.restore_files(&place, &id_of(&saved), "back").await;
-    assert_eq!(std::fs::read(to.join("b.log.1")).unwrap(), b"before\n");
-    assert_eq!(std::fs::read(to.join("b.log")).unwrap(), b"after\n");
+    let content = |name: &str| std::fs::read(to.join(name)).unwrap();
+    assert_eq!(content("b.log.1"), b"oldest\n");
+    let second = crate::vault_stage::files(&to).into_iter().find(|name| name.starts_with("b.log.1~")).unwrap();
+    assert_eq!((content(&second), content("b.log")), (b"before\n".to_vec(), b"after\n".to_vec()));
+    assert_eq!((content("d.log"), content("d.log.1")), (Vec::new(), b"all of it\n".to_vec()));
+    // A unit in which something was missed is read again the next night.
+    assert!(record(&manifest)["units"].is_array(), "{manifest}");
+}
+
+#[tokio::test]
+async fn what_nobody_asks_for_makes_no_backup_partial() {
+    use std::os::unix::ffi::OsStrExt;
+    let stage = DataStage::new().await;
+    let (data, place) = (stage.data(), Place::folder(&stage.scratch.folder("vault")));
+    write(&data, "a.log", b"a\n", 2);
+    write(&data, "lost+found/x.log", b"x", 2);
+    write(&data, "tmp/deep/b.log", b"b", 2);
+    std::fs::write(data.join(std::ffi::OsStr::from_bytes(b"back\\slash.unit")), b"x").unwrap();
+    std::fs::write(data.join(std::ffi::OsStr::from_bytes(b"no\xffname")), b"x").unwrap();
+    let scope = json!({"path": data, "names": {"include": ["*.log"], "exclude": ["tmp"]}});
+    let saved = stage.backup(&place, "files", scope).run().await.expect_success();
+    assert_eq!(record(&stage.manifest(&place, &id_of(&saved)).await)["items"], 1);
+}
+
+#[tokio::test]
+async fn a_folder_that_is_empty_where_there_was_something_is_a_volume_that_is_not_mounted() {
+    let stage = DataStage::new().await;
+    let (data, place) = (stage.data(), Place::folder(&stage.scratch.folder("vault")));
+    let none = stage.backup(&place, "files", json!({"path": data})).run().await.expect_success();
+    assert!(none.stderr.contains("nothing is there"), "{none}");
+    write(&data, "a.log", b"a\n", 2);
+    write(&stage.scratch.folder("other"), "b", b"b", 2);
+    let sources = json!([{"name": "data", "files": {"path": data}},
+        {"name": "other", "files": {"path": stage.scratch.folder("other")}}]);
+    let schedule = stage.schedule(&place, sources);
+    stage.backup_by(&place, &schedule).run().await.expect_success();
+    std::fs::remove_file(data.join("a.log")).unwrap();
+    let empty = stage.backup_by(&place, &schedule).run().await.expect(3);
+    assert!(empty.stderr.contains("nothing is there, and the last backup had 1"), "{empty}");
 }
 
 #[tokio::test]
@@ -153,6 +202,10 @@ async fn a_file_that_gets_shorter_while_it_is_read_is_marked_and_never_restored_
     stage.verify(&place, &id).await.expect_success();
 
     let to = stage.scratch.path().join("back");
+    let extract = ["extract", &id, "--cluster", CLUSTER, "--source", "data", "--to", "out", "-o", "json"];
+    let extracted = stage.ckbackup(&place).args(extract).run().await.expect(3);
+    assert_eq!(extracted.json()["incomplete"], 1);
+    assert!(stage.scratch.path().join("out/data/cut.bin.ckbackup-incomplete").exists());
     let steps = json!([{"name": "files", "files": {"source": "data", "to": to}}]);
     let restored = stage.restore(&place, &id, steps).run().await.expect(3);
     assert!(restored.stderr.contains("is partial"), "{restored}");
@@ -283,7 +336,9 @@ async fn audit_logs_are_counted_and_a_gap_since_the_last_backup_is_told() {
     let plane = ControlPlane::start_with(&stage.scratch, "audited", &args).await;
     let api = plane.api();
     let rotated = || std::fs::read_dir(&data).unwrap().count() > 2;
+    let deadline = std::time::Instant::now() + crate::harness::PATIENCE;
     while !rotated() {
+        assert!(std::time::Instant::now() < deadline, "the log was not rotated");
         for _ in 0..50 {
             api.list("/api/v1/configmaps").await;
         }

@@ -85,17 +85,22 @@ fn collect(folder: &Path, path: &str, all: &mut Data) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Compares what came back with what was there when the cluster was lost. The log that was being written went on after
-/// the backup, so of that the begin has to be there.
+/// Compares what came back with what was there when the cluster was lost: metrics to the byte, and of the logs, which went on
+/// after the backup and may have been rotated since, what was saved.
 pub(super) fn compare(before: &Data, after: &Data) -> Result<(usize, u64)> {
-    let lost: Vec<_> = before.keys().filter(|path| !after.contains_key(*path)).cloned().collect();
-    if let Some(path) = lost.first() {
+    let is_log = |path: &str| path.starts_with("audit/");
+    let lost = before.keys().filter(|path| !is_log(path)).find(|path| !after.contains_key(*path));
+    if let Some(path) = lost {
         return Err(Error::integrity(format!("{path} did not come back")));
     }
+    if !after.keys().any(|path| is_log(path)) {
+        return Err(Error::integrity("no audit log came back"));
+    }
     for (path, content) in after {
-        let original = before.get(path).map(Vec::as_slice).unwrap_or_default();
-        let is_log = path.starts_with("audit/");
-        let same = original == content || is_log && !content.is_empty() && original.starts_with(content);
+        let same = match is_log(path) {
+            true => before.values().any(|original| original.starts_with(content)),
+            false => before.get(path) == Some(content),
+        };
         if !same {
             return Err(Error::integrity(format!("{path} came back, and is not what it was")));
         }

@@ -1,6 +1,6 @@
 //! A folder that is filled out of sight: what it shows in the end is whole.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -22,7 +22,12 @@ pub(super) struct Folder {
     made: bool,
     known: HashSet<PathBuf>,
     parts: PartOrder,
+    /// Files of which the backup has only the begin.
+    cut: BTreeSet<PathBuf>,
 }
+
+/// Ends the name of a file of which the backup has only the begin.
+const INCOMPLETE: &str = ".ckbackup-incomplete";
 
 /// Refuses a folder with something in it.
 pub(super) fn require_free(dir: &Path) -> Result<()> {
@@ -53,7 +58,7 @@ impl Folder {
         let made = !dir.exists();
         let stage = dir.join(STAGE);
         make(&stage)?;
-        Ok(Folder { dir, stage, made, known: HashSet::new(), parts: PartOrder::default() })
+        Ok(Folder { dir, stage, made, known: HashSet::new(), parts: PartOrder::default(), cut: BTreeSet::new() })
     }
 
     /// Adds a file, readable by its owner only, or the next part of one. Filler is left out.
@@ -70,6 +75,9 @@ impl Folder {
         let begins = entry.begins_member();
         let opened = OpenOptions::new().append(!begins).write(begins).create_new(begins).mode(0o600).open(&place);
         let filler = entry.part.map_or(0, |part| part.filler) as usize;
+        if filler > 0 {
+            self.cut.insert(place.clone());
+        }
         let real = &content[..content.len().saturating_sub(filler)];
         let written = opened.and_then(|mut file| file.write_all(real));
         written.map_err(|e| {
@@ -79,15 +87,21 @@ impl Folder {
         })
     }
 
-    /// Shows what was written.
-    pub(super) fn finish(mut self) -> Result<()> {
+    /// Shows what was written. How many files are not whole, and have a name that says so.
+    pub(super) fn finish(mut self) -> Result<u64> {
         std::mem::take(&mut self.parts).end()?;
         let what = || format!("finish {}", self.dir.display());
+        for place in &self.cut {
+            let mut name = place.clone().into_os_string();
+            name.push(INCOMPLETE);
+            std::fs::rename(place, name).context(what)?;
+        }
         for entry in std::fs::read_dir(&self.stage).context(what)? {
             let entry = entry.context(what)?;
             std::fs::rename(entry.path(), self.dir.join(entry.file_name())).context(what)?;
         }
-        std::fs::remove_dir(&self.stage).context(what)
+        std::fs::remove_dir(&self.stage).context(what)?;
+        Ok(self.cut.len() as u64)
     }
 }
 
@@ -126,7 +140,8 @@ mod tests {
         folder.write("logs", &part(0, 0), b"abc").unwrap();
         folder.write("logs", &part(3, 2), b"d\0\0").unwrap();
         folder.finish().unwrap();
-        assert_eq!(std::fs::read(dir.join("logs/a")).unwrap(), b"abcd");
+        assert_eq!(std::fs::read(dir.join("logs/a.ckbackup-incomplete")).unwrap(), b"abcd");
+        assert!(!dir.join("logs/a").exists());
         let mut folder = Folder::begin(root.path().join("cut")).unwrap();
         folder.write("logs", &part(0, 0), b"abc").unwrap();
         assert!(folder.finish().is_err());

@@ -77,6 +77,9 @@ struct Report {
     folder: String,
     files: u64,
     bytes: u64,
+    /// Files of which the backup has only the begin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    incomplete: Option<u64>,
 }
 
 /// A frame that was fetched, with those of its members that are wanted.
@@ -109,6 +112,11 @@ pub(super) async fn run(args: &ExtractArgs, global: &Global) -> Outcome {
         Target::Folder(dir) => {
             let report = into_folder(&open, &sources, found, dir, global).await?;
             global.print(&report, |form| human(&report, form))?;
+            if let Some(count) = report.incomplete {
+                let files = words::counted(count, "file");
+                global.warn(format!("{files} of which the backup has only the begin: *.ckbackup-incomplete"));
+                return Ok(Kind::Incomplete.exit_code());
+            }
         }
         target => to_output(&open, &sources, found, target == Target::Exact, global).await?,
     }
@@ -262,7 +270,7 @@ async fn into_folder(
     };
     each_frame(open, sources, found, global, take).await?;
     if let Some(folder) = folder {
-        folder.finish()?;
+        report.incomplete = Some(folder.finish()?).filter(|count| *count > 0);
     }
     progress.end("extract", "");
     Ok(report)

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-pub use self::read::Reader;
+pub use self::read::{Missed, Reader, Reading};
 pub use self::walk::Found;
 use self::walk::{Walked, walk};
 use super::{Opened, Source, Unit};
@@ -124,22 +124,59 @@ fn group(files: Vec<Found>, now: SystemTime) -> Groups {
 /// Which files were seen, so that one that is renamed meanwhile is neither lost nor saved twice.
 #[derive(Default)]
 struct Seen {
-    known: BTreeSet<(u64, u64)>,
-    vanished: BTreeSet<(u64, u64)>,
+    /// What is stored, or will be: path and node together, for a path may come to belong to another file.
+    stored: BTreeSet<(String, Node)>,
+    paths: BTreeSet<String>,
+    nodes: BTreeSet<Node>,
+    /// What was not there any more when its turn came.
+    vanished: BTreeSet<Node>,
+    /// Something was cut short, as by a rotation that copies and truncates: the copy may be new.
+    look_again: bool,
 }
+
+/// Device and inode.
+type Node = (u64, u64);
 
 impl Seen {
     fn of(files: &[Found]) -> Seen {
-        Seen { known: files.iter().map(|file| file.node).collect(), vanished: BTreeSet::new() }
+        let mut seen = Seen::default();
+        files.iter().for_each(|file| seen.store(file));
+        seen
     }
 
-    /// Those of `files` that still have to be read; from now on they are known.
-    fn take_new(&mut self, files: Vec<Found>) -> Vec<Found> {
-        let is_new = |file: &Found| self.vanished.contains(&file.node) || !self.known.contains(&file.node);
-        let new: Vec<_> = files.into_iter().filter(is_new).collect();
-        for file in &new {
+    fn store(&mut self, file: &Found) {
+        self.stored.insert((file.path.clone(), file.node));
+        self.paths.insert(file.path.clone());
+        self.nodes.insert(file.node);
+    }
+
+    /// Takes note of what a reader did not find as it was.
+    fn note(&mut self, missed: Missed) {
+        for file in missed.vanished {
+            self.stored.remove(&(file.path.clone(), file.node));
+            self.paths.remove(&file.path);
+            self.vanished.insert(file.node);
+        }
+        self.look_again |= missed.cut_short;
+    }
+
+    /// Those of `files` that still have to be read; from now on they count as stored. Where another file has the path
+    /// already, the inode stands behind it.
+    fn take_new(&mut self, files: Vec<Found>) -> Vec<(Found, String)> {
+        self.look_again = false;
+        let mut new = Vec::new();
+        for file in files {
+            let is_stored = self.stored.contains(&(file.path.clone(), file.node));
+            if is_stored || self.nodes.contains(&file.node) && !self.vanished.contains(&file.node) {
+                continue;
+            }
             self.vanished.remove(&file.node);
-            self.known.insert(file.node);
+            let name = match self.paths.contains(&file.path) {
+                true => format!("{}~{}", file.path, file.node.1),
+                false => file.path.clone(),
+            };
+            self.store(&file);
+            new.push((file, name));
         }
         new
     }
@@ -182,12 +219,18 @@ impl Unit for FilesUnit {
         stop: &CancellationToken,
     ) -> Result<Inventory> {
         let folder = self.scope.folder.clone();
-        let mut reader = Reader::new(&self.name, folder, self.live, self.scope.format, out, progress, stop);
-        reader.read_all(&self.files).await?;
+        let mut reader = Reader::new(
+            Reading { name: &self.name, folder, live: self.live, format: self.scope.format },
+            out,
+            progress,
+            stop,
+        );
+        let named = self.files.iter().map(|file| (file.clone(), file.path.clone())).collect::<Vec<_>>();
+        reader.read_all(&named).await?;
         if self.live {
             self.read_renamed(&mut reader).await?;
         } else {
-            lock(&self.seen).vanished.extend(reader.vanished.drain(..));
+            lock(&self.seen).note(reader.take_missed());
         }
         reader.finish().await
     }
@@ -197,8 +240,12 @@ impl FilesUnit {
     /// Logs are rotated at any time: what was to be read under one name may have another by now.
     async fn read_renamed(&self, reader: &mut Reader<'_>) -> Result<()> {
         for _ in 0..LOOKS {
-            lock(&self.seen).vanished.extend(reader.vanished.drain(..));
-            if lock(&self.seen).vanished.is_empty() {
+            let settled = {
+                let mut seen = lock(&self.seen);
+                seen.note(reader.take_missed());
+                seen.vanished.is_empty() && !seen.look_again
+            };
+            if settled {
                 return Ok(());
             }
             let scope = self.scope.clone();
@@ -207,15 +254,9 @@ impl FilesUnit {
             let new = lock(&self.seen).take_new(again.files);
             reader.read_all(&new).await?;
         }
-        lock(&self.seen).vanished.extend(reader.vanished.drain(..));
-        let gone = lock(&self.seen).vanished.len() as u64;
-        if gone > 0 {
-            reader.inventory.skipped.push(Omission {
-                what: "files".into(),
-                why: "deleted before they were read".into(),
-                count: Some(gone),
-            });
-        }
+        let mut seen = lock(&self.seen);
+        seen.note(reader.take_missed());
+        reader.leave_out("deleted before they were read", seen.vanished.len() as u64);
         Ok(())
     }
 }
@@ -224,6 +265,7 @@ impl FilesUnit {
 mod tests {
     use super::*;
 
+    /// A file whose size is also its inode.
     fn file(path: &str, size: u64, hours_ago: u64, now: SystemTime) -> Found {
         let modified = now - Duration::from_secs(hours_ago * 3600);
         Found { path: path.into(), size, modified, changed: (0, 0), node: (1, size) }
@@ -255,13 +297,24 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_renamed_is_new_once() {
+    fn a_file_that_is_renamed_is_new_once_and_keeps_apart_from_the_one_that_had_its_path() {
         let now = SystemTime::now();
-        let mut seen = Seen::of(&[file("a", 1, 0, now), file("b", 2, 0, now)]);
-        seen.vanished.insert((1, 1));
-        let found = || vec![file("a.1", 1, 0, now), file("b", 2, 0, now), file("a", 3, 0, now)];
-        let new = seen.take_new(found());
-        assert_eq!(new.iter().map(|f| f.path.as_str()).collect::<Vec<_>>(), ["a.1", "a"]);
+        // Numbered rotation: a.1 was stored, then a took its name, and a new a began.
+        let (a, a1, b) = (file("a", 1, 0, now), file("a.1", 2, 0, now), file("b", 3, 0, now));
+        let mut seen = Seen::of(&[a.clone(), a1, b]);
+        seen.note(Missed { vanished: vec![a], cut_short: false });
+        let found = || vec![file("a", 4, 0, now), file("a.1", 1, 0, now), file("a.2", 2, 0, now), file("b", 3, 0, now)];
+        let names: Vec<_> = seen.take_new(found()).into_iter().map(|(_, name)| name).collect();
+        assert_eq!(names, ["a", "a.1~1"]);
         assert!(seen.take_new(found()).is_empty());
+    }
+
+    #[test]
+    fn another_name_of_a_file_that_is_stored_is_not_read_again() {
+        let now = SystemTime::now();
+        let (one, two) = (file("one", 1, 0, now), file("two", 1, 0, now));
+        let mut seen = Seen::of(&[one.clone(), two.clone()]);
+        seen.note(Missed { vanished: vec![one], cut_short: false });
+        assert!(seen.take_new(vec![two]).is_empty());
     }
 }

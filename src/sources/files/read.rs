@@ -22,14 +22,40 @@ use crate::sources::TIME_IS_UP;
 /// Small files are handed on together, about so many bytes at a time.
 const BATCH_BYTES: u64 = 1 << 20;
 
+/// How the names of files end that are written line by line.
+const LOGS: [&str; 4] = [".log", ".jsonl", ".ndjson", ".out"];
+
 /// How far back the end of the last whole line is looked for, in bytes. A longer line is nothing that people read.
 const LONGEST_LINE: u64 = 4 << 20;
+
+/// The largest file that is read, in bytes: a segment holds all of it, and S3 takes 10,000 parts of 5 MiB.
+const LARGEST: u64 = 40 << 30;
+
+/// What is read, and how.
+pub struct Reading<'a> {
+    /// The source's name.
+    pub name: &'a str,
+    /// The folder that the files' paths start at.
+    pub folder: PathBuf,
+    /// Whether the files may be being written.
+    pub live: bool,
+    /// What is inside.
+    pub format: Option<LogFormat>,
+}
+
+/// Files that were not as they had been found.
+#[derive(Default)]
+pub struct Missed {
+    /// They are not there any more under the name under which they were found.
+    pub vanished: Vec<Found>,
+    /// At least one was shorter.
+    pub cut_short: bool,
+}
 
 /// Reads the files of one unit.
 pub struct Reader<'a> {
     name: &'a str,
     folder: PathBuf,
-    /// Whether the files may be being written.
     live: bool,
     out: mpsc::Sender<Batch>,
     progress: &'a dyn Progress,
@@ -38,12 +64,12 @@ pub struct Reader<'a> {
     buffers: Buffers,
     pending: Vec<Member>,
     pending_bytes: u64,
-    /// What came of it so far.
-    pub inventory: Inventory,
-    /// Files that are not there any more under the name under which they were found.
-    pub vanished: Vec<(u64, u64)>,
+    inventory: Inventory,
+    missed: Missed,
     unreadable: u64,
+    too_large: u64,
     shrunk: u64,
+    cut: u64,
     late: u64,
 }
 
@@ -52,20 +78,19 @@ struct Opened {
     file: File,
     found: Found,
     size: u64,
+    /// A line that was just being written is left for the next backup.
+    cut: bool,
 }
 
 impl<'a> Reader<'a> {
-    /// A reader of files below `folder`, with what it tells along the way.
-    #[allow(clippy::too_many_arguments)]
+    /// A reader that hands on through `out`.
     pub fn new(
-        name: &'a str,
-        folder: PathBuf,
-        live: bool,
-        format: Option<LogFormat>,
+        reading: Reading<'a>,
         out: mpsc::Sender<Batch>,
         progress: &'a dyn Progress,
         stop: &'a CancellationToken,
     ) -> Self {
+        let Reading { name, folder, live, format } = reading;
         Reader {
             name,
             folder,
@@ -78,30 +103,67 @@ impl<'a> Reader<'a> {
             pending: Vec::new(),
             pending_bytes: 0,
             inventory: Inventory::default(),
-            vanished: Vec::new(),
+            missed: Missed::default(),
             unreadable: 0,
+            too_large: 0,
             shrunk: 0,
+            cut: 0,
             late: 0,
         }
     }
 
-    /// Reads files in this order. What is wrong with one does not end the others; an error means that nobody takes them.
-    pub async fn read_all(&mut self, files: &[Found]) -> Result<()> {
-        for (at, found) in files.iter().enumerate() {
+    /// Reads files in this order, each with the path that it gets in the archive. What is wrong with one does not end the
+    /// others; an error means that nobody takes them.
+    pub async fn read_all(&mut self, files: &[(Found, String)]) -> Result<()> {
+        for (at, (found, name)) in files.iter().enumerate() {
             if self.stop.is_cancelled() {
                 self.late += (files.len() - at) as u64;
                 break;
             }
-            let (path, found, live) = (self.folder.join(&found.path), found.clone(), self.live);
-            let node = found.node;
-            let opening = tokio::task::spawn_blocking(move || open(&path, found, live));
+            let (path, before, cuts) = (self.folder.join(&found.path), found.clone(), self.live && self.is_log(found));
+            let opening = tokio::task::spawn_blocking(move || open(&path, &before, cuts));
             match opening.await.context(|| "open a file".into())? {
-                Ok(Some(opened)) => self.read(opened).await?,
-                Ok(None) => self.vanished.push(node),
+                Ok(Some(opened)) if opened.size > LARGEST => {
+                    tracing::warn!(file = %self.folder.join(&found.path).display(), "larger than 40 GiB");
+                    self.too_large += 1;
+                }
+                Ok(Some(mut opened)) => {
+                    self.missed.cut_short |= opened.found.size < found.size;
+                    self.cut += u64::from(opened.cut);
+                    opened.found.path.clone_from(name);
+                    self.read(opened).await?;
+                }
+                Ok(None) => self.missed.vanished.push(found.clone()),
                 Err((path, e)) => self.cannot_read(&path, &e),
             }
         }
         Ok(())
+    }
+
+    /// What is written line by line: by its name, or by what the schedule says.
+    fn is_log(&self, found: &Found) -> bool {
+        let name = found.path.rsplit('/').next().unwrap_or_default();
+        self.audit.is_some() || LOGS.iter().any(|end| name.ends_with(end))
+    }
+
+    /// What was not as it had been found; from now on it is the caller's to look for it.
+    pub fn take_missed(&mut self) -> Missed {
+        // What is missing now may be found again, but not as part of this unit.
+        self.inventory.is_unsettled |= !self.missed.vanished.is_empty() || self.missed.cut_short;
+        std::mem::take(&mut self.missed)
+    }
+
+    /// Whether everything so far was read as it had been found.
+    pub fn is_sound(&self) -> bool {
+        let failed = self.unreadable + self.too_large + self.shrunk + self.late;
+        failed == 0 && self.missed.vanished.is_empty()
+    }
+
+    /// Notes what is not saved on purpose.
+    pub fn leave_out(&mut self, why: &str, count: u64) {
+        if count > 0 {
+            self.inventory.skipped.push(Omission { what: "files".into(), why: why.into(), count: Some(count) });
+        }
     }
 
     fn cannot_read(&mut self, path: &Path, e: &std::io::Error) {
@@ -121,7 +183,7 @@ impl<'a> Reader<'a> {
     }
 
     async fn read_whole(&mut self, opened: Opened) -> Result<()> {
-        let Opened { file, found, size } = opened;
+        let Opened { file, found, size, .. } = opened;
         let content = match read_up_to(file, size).await? {
             Ok(content) => content,
             Err(e) => {
@@ -130,9 +192,13 @@ impl<'a> Reader<'a> {
                 return Ok(());
             }
         };
+        if (content.len() as u64) < size {
+            self.shrunk += 1;
+            self.missed.cut_short = true;
+        }
         self.look_into(&content).await?;
         let traits = traits(&found);
-        self.pending_bytes += content.len() as u64;
+        self.pending_bytes += content.len() as u64 + 512;
         self.count(content.len() as u64);
         self.inventory.items += 1;
         self.pending.push(Member::whole(found.path, vec![content], traits));
@@ -141,13 +207,16 @@ impl<'a> Reader<'a> {
 
     /// The size stands in the tar before the content: what is missing in the end is filled up, and said.
     async fn read_parts(&mut self, opened: Opened) -> Result<()> {
-        let Opened { file, found, size } = opened;
+        let Opened { file, found, size, .. } = opened;
         self.hand_on().await?;
         self.inventory.items += 1;
         let (mut offset, mut file, mut broken) = (0, Some(file), None);
         while offset < size {
             let wanted = PART_BYTES.min(size - offset);
             let mut content = Bytes::new();
+            if self.stop.is_cancelled() && file.take().is_some() {
+                broken = Some(TIME_IS_UP.to_string());
+            }
             if let Some(reading) = file.take() {
                 match read_part(reading, wanted, self.buffers.clone()).await? {
                     Ok((reading, read)) => (file, content) = (Some(reading), read),
@@ -174,6 +243,7 @@ impl<'a> Reader<'a> {
         if let Some(why) = broken {
             tracing::warn!(file = %self.folder.join(&found.path).display(), error = why, "not read to its end");
             self.shrunk += 1;
+            self.missed.cut_short = true;
         }
         Ok(())
     }
@@ -214,8 +284,13 @@ impl<'a> Reader<'a> {
             }
         };
         problem("files", "could not be read", self.unreadable);
+        problem("files", "larger than 40 GiB, more than a segment can hold", self.too_large);
         problem("files", "could not be read to their end; what is missing is filled up", self.shrunk);
         problem("files", TIME_IS_UP, self.late);
+        if self.cut > 0 {
+            let why = "end in the middle of a line; the rest comes with the next backup".into();
+            self.inventory.notices.push(Omission { what: "logs".into(), why, count: Some(self.cut) });
+        }
         if let Some(audit) = self.audit {
             let looking = tokio::task::spawn_blocking(move || audit.finish());
             let (events, undecodable) = looking.await.context(|| "look into a log".into())?;
@@ -241,8 +316,9 @@ fn filled(content: Bytes, filler: u64) -> Vec<Bytes> {
 }
 
 /// Opens a file, not through a link that was put in its place since it was found, and decides how much of it is saved; none when it is not the one that was found.
-fn open(path: &Path, found: Found, live: bool) -> Result<Option<Opened>, (PathBuf, std::io::Error)> {
-    let opened = File::options().read(true).custom_flags(libc::O_NOFOLLOW).open(path);
+fn open(path: &Path, found: &Found, cuts: bool) -> Result<Option<Opened>, (PathBuf, std::io::Error)> {
+    // Without waiting: a pipe may have been put there, too.
+    let opened = File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
     let mut file = match opened {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -250,15 +326,16 @@ fn open(path: &Path, found: Found, live: bool) -> Result<Option<Opened>, (PathBu
     };
     let failed = |e| (path.to_path_buf(), e);
     let metadata = file.metadata().map_err(failed)?;
-    let now = Found::new(found.path, &metadata);
-    if now.node != found.node {
+    let now = Found::new(found.path.clone(), &metadata);
+    if now.node != found.node || !metadata.is_file() {
         return Ok(None);
     }
-    let size = match live {
+    let size = match cuts {
         true => whole_lines(&mut file, now.size).map_err(failed)?,
         false => now.size,
     };
-    Ok(Some(Opened { file, found: now, size }))
+    let cut = size < now.size;
+    Ok(Some(Opened { file, found: now, size, cut }))
 }
 
 /// Where the last whole line ends, when the file is text: a line that is just being written is left for the next backup.

@@ -120,25 +120,29 @@ impl Walk<'_> {
 
     fn look_at(&mut self, entry: &std::fs::DirEntry, parent: &str) {
         let name = entry.file_name();
-        let path = name.to_str().map(|name| if parent.is_empty() { name.into() } else { format!("{parent}/{name}") });
-        let Some(path) = path.filter(|path| check_path(path).is_ok()) else {
-            tracing::warn!(file = %entry.path().display(), "its name cannot stand in an archive");
-            self.unnameable += 1;
-            return;
-        };
+        let below = |name: &str| if parent.is_empty() { name.into() } else { format!("{parent}/{name}") };
+        // Patterns come first: what nobody asks for can be called whatever it likes.
+        let shown = below(&name.to_string_lossy());
+        let path = name.to_str().map(below).filter(|path| check_path(path).is_ok());
         let metadata = match entry.metadata() {
             Ok(metadata) => metadata,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return,
             Err(e) => return self.cannot_read(&entry.path(), &e),
         };
         if metadata.is_dir() {
-            self.enter(&entry.path(), &path);
-        } else if !self.scope.names.allows(&path) {
+            // The root of every ext4 volume has one that only root may read.
+            if !self.scope.names.leaves_out(&shown) && shown != "lost+found" {
+                self.enter(&entry.path(), &path.unwrap_or(shown));
+            }
+        } else if !self.scope.names.allows(&shown) {
             // Not asked for.
-        } else if metadata.is_file() {
+        } else if !metadata.is_file() {
+            self.others += 1;
+        } else if let Some(path) = path {
             self.files.push(Found::new(path, &metadata));
         } else {
-            self.others += 1;
+            tracing::warn!(file = %entry.path().display(), "its name cannot stand in an archive");
+            self.unnameable += 1;
         }
     }
 }

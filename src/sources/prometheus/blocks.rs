@@ -74,22 +74,26 @@ fn parse(meta: &[u8]) -> Result<(Meta, Metrics)> {
 }
 
 /// The blocks in a folder, the oldest first. What Prometheus is still writing has another name, and is passed over.
-pub(super) fn find_blocks(folder: &Path) -> Result<Vec<Block>> {
+pub(super) fn find_blocks(folder: &Path) -> Result<(Vec<Block>, Vec<Omission>)> {
     let entries = std::fs::read_dir(folder).map_err(|e| {
         Error::failed(format!("read the folder {}", folder.display()))
             .because(e)
             .hint("`data.path` is Prometheus' data directory; check that its volume is mounted and readable here")
     })?;
-    let mut blocks = Vec::new();
+    let (mut blocks, mut broken) = (Vec::new(), Vec::new());
     for entry in entries {
         let entry = entry.context(|| format!("read the folder {}", folder.display()))?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if is_block_name(&name) {
-            blocks.extend(read_block(&entry.path(), &name)?);
+            match read_block(&entry.path(), &name) {
+                Ok(block) => blocks.extend(block),
+                // One that is damaged does not keep the others from being saved.
+                Err(e) => broken.push(Omission { what: format!("block {name}"), why: e.one_line(), count: None }),
+            }
         }
     }
     blocks.sort_by_key(|block| (block.metrics.first, block.metrics.last));
-    Ok(blocks)
+    Ok((blocks, broken))
 }
 
 /// None for a block that is gone, or is not one yet.
@@ -105,7 +109,10 @@ fn read_block(folder: &Path, name: &str) -> Result<Option<Block>> {
         return Err(Error::failed(format!("{}: its {META} is that of block {}", folder.display(), read.ulid)));
     }
     let mut files = Vec::new();
-    collect(folder, name, &mut files).context(place)?;
+    match collect(folder, name, &mut files) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        collected => collected.context(place)?,
+    }
     files.sort_by(|a, b| (a.path.ends_with(META), &a.path).cmp(&(b.path.ends_with(META), &b.path)));
     let mut digest = Sha256::new();
     digest.update(&meta);
@@ -185,13 +192,13 @@ mod tests {
         std::fs::create_dir(folder.path().join("wal")).unwrap();
         // One that Prometheus has not finished.
         std::fs::create_dir(folder.path().join("01BX5ZZKBKACTAV9WEVGEMMVS1")).unwrap();
-        let blocks = find_blocks(folder.path()).unwrap();
-        assert_eq!(blocks.len(), 2);
+        let (blocks, broken) = find_blocks(folder.path()).unwrap();
+        assert_eq!((blocks.len(), broken.len()), (2, 0));
         let paths: Vec<_> = blocks[0].files.iter().map(|file| file.path.clone()).collect();
         assert_eq!(paths, ["chunks/000001", "index", META].map(|file| format!("{old}/{file}")));
         assert_eq!((blocks[0].metrics.series, blocks[0].metrics.samples), (3, 120));
         assert_ne!(blocks[0].identity, blocks[1].identity);
-        assert_eq!(find_blocks(folder.path()).unwrap(), blocks);
+        assert_eq!(find_blocks(folder.path()).unwrap().0, blocks);
 
         let now = SystemTime::UNIX_EPOCH + Duration::from_millis(5 * HOUR as u64);
         let newer_than = Some(Duration::from_secs(2 * 3600));
@@ -209,7 +216,9 @@ mod tests {
         write_block(folder.path(), "01BX5ZZKBKACTAV9WEVGEMMVRZ", 0, HOUR, b"a");
         let (from, to) = ("01BX5ZZKBKACTAV9WEVGEMMVRZ", "01BX5ZZKBKACTAV9WEVGEMMVS0");
         std::fs::rename(folder.path().join(from), folder.path().join(to)).unwrap();
-        assert!(find_blocks(folder.path()).unwrap_err().to_string().contains(from));
+        write_block(folder.path(), "01BX5ZZKBKACTAV9WEVGEMMVS2", 0, HOUR, b"a");
+        let (blocks, broken) = find_blocks(folder.path()).unwrap();
+        assert!(blocks.len() == 1 && broken.len() == 1 && broken[0].why.contains(from), "{broken:?}");
         assert!(is_block_name(from) && !is_block_name("wal") && !is_block_name("01BX5ZZKBKACTAV9WEVGEMMVRI"));
     }
 }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use self::blocks::{Block, find_blocks, within};
 pub use self::blocks::{is_block_name, metrics_of};
 use self::snapshot::Snapshot;
-use super::files::Reader;
+use super::files::{Reader, Reading};
 use super::{Opened, Source, Unit};
 use crate::config::PrometheusScope;
 use crate::endpoint::Endpoint;
@@ -48,7 +48,7 @@ impl Prometheus {
         let Some(endpoint) = &self.endpoint else { return Ok(self.scope.data.clone()) };
         // Held while it is made: whoever cleans up waits until it is known what it is called.
         let mut held = self.snapshot.lock().await;
-        if let Some(earlier) = held.take() {
+        if let Some(earlier) = held.as_mut() {
             earlier.remove().await?;
         }
         let snapshot = held.insert(Snapshot::begin(endpoint.clone(), self.scope.data.clone(), self.scope.head));
@@ -66,9 +66,9 @@ impl Source for Prometheus {
         let folder = self.folder().await?;
         let (looked_at, limits) = (folder.clone(), self.scope.limits);
         let finding = tokio::task::spawn_blocking(move || find_blocks(&looked_at));
-        let blocks = finding.await.context(|| "look for blocks".into())??;
-        let (blocks, left_out) = within(blocks, limits, SystemTime::now());
-        let mut inventory = Inventory { skipped: left_out, ..Inventory::default() };
+        let (blocks, problems) = finding.await.context(|| "look for blocks".into())??;
+        let (blocks, skipped) = within(blocks, limits, SystemTime::now());
+        let mut inventory = Inventory { skipped, problems, ..Inventory::default() };
         if !self.scope.head {
             let why = "the newest samples, which are in no block yet, are not asked for (head: false)";
             inventory.notices.push(Omission { what: "head".into(), why: why.into(), count: None });
@@ -79,7 +79,7 @@ impl Source for Prometheus {
     }
 
     async fn close(&self) -> Result<()> {
-        match self.snapshot.lock().await.take() {
+        match self.snapshot.lock().await.as_mut() {
             Some(snapshot) => snapshot.remove().await,
             None => Ok(()),
         }
@@ -105,11 +105,20 @@ impl Unit for BlockUnit {
         progress: &dyn Progress,
         stop: &CancellationToken,
     ) -> Result<Inventory> {
-        let mut reader = Reader::new(&self.name, self.folder.clone(), false, None, out, progress, stop);
-        reader.read_all(&self.block.files).await?;
-        let vanished = reader.vanished.len() as u64;
+        let folder = self.folder.clone();
+        let reading = Reading { name: &self.name, folder, live: false, format: None };
+        let mut reader = Reader::new(reading, out, progress, stop);
+        let files: Vec<_> = self.block.files.iter().map(|file| (file.clone(), file.path.clone())).collect();
+        // The last file makes it a block: without one of the others it must not look like one.
+        if let Some((meta, others)) = files.split_last() {
+            reader.read_all(others).await?;
+            if reader.is_sound() {
+                reader.read_all(std::slice::from_ref(meta)).await?;
+            }
+        }
+        let is_gone = !reader.take_missed().vanished.is_empty();
         let mut inventory = reader.finish().await?;
-        if vanished > 0 {
+        if is_gone {
             inventory.problems.push(Omission {
                 what: "a block".into(),
                 why: "Prometheus removed it while it was read; with `url`, a snapshot is read, which stays".into(),

@@ -15,29 +15,45 @@ const TIMEOUT: Duration = Duration::from_secs(600);
 /// A snapshot, from the moment that it is asked for.
 pub(super) struct Snapshot {
     data: PathBuf,
-    /// Those that were there before it.
-    before: Vec<String>,
     state: State,
 }
 
 enum State {
-    Making(JoinHandle<Result<String>>),
+    Making(JoinHandle<Asked>),
     Made(String),
-    Failed,
+    /// It was refused, or is removed.
+    None,
+}
+
+/// What came of asking.
+struct Asked {
+    answer: Result<String>,
+    /// One that was made all the same, when only the answer was lost.
+    left: Option<String>,
 }
 
 impl Snapshot {
     /// Asks for one. Its making goes on when nobody waits for it any more, so that it can be removed.
     pub fn begin(endpoint: Endpoint, data: PathBuf, head: bool) -> Snapshot {
-        let before = snapshots(&data);
-        Snapshot { data, before, state: State::Making(tokio::spawn(async move { ask(&endpoint, head).await })) }
+        let place = data.clone();
+        let making = tokio::spawn(async move {
+            let before = snapshots(place.clone()).await;
+            match ask(&endpoint, head).await {
+                Ok(answer) => Asked { answer, left: None },
+                Err(lost) => {
+                    let left = new_one(before, snapshots(place).await);
+                    Asked { answer: Err(lost), left }
+                }
+            }
+        });
+        Snapshot { data, state: State::Making(making) }
     }
 
     /// The folder with its blocks.
     pub async fn folder(&mut self) -> Result<PathBuf> {
         let name = self.name().await?;
         let folder = folder(&self.data, &name);
-        if folder.is_dir() {
+        if tokio::fs::metadata(&folder).await.is_ok_and(|there| there.is_dir()) {
             return Ok(folder);
         }
         Err(Error::failed(format!("the snapshot is not in {}", folder.display())).hint(
@@ -49,77 +65,73 @@ impl Snapshot {
         let making = match &mut self.state {
             State::Making(making) => making,
             State::Made(name) => return Ok(name.clone()),
-            State::Failed => return Err(Error::failed("no snapshot was made")),
+            State::None => return Err(Error::failed("no snapshot was made")),
         };
-        let made = making.await.context(|| "make a snapshot".into()).and_then(|made| made);
-        self.state = made.as_ref().map_or(State::Failed, |name| State::Made(name.clone()));
-        made
+        let Asked { answer, left } = making.await.context(|| "make a snapshot".into())?;
+        let there = answer.as_ref().ok().cloned().or(left);
+        self.state = there.map_or(State::None, State::Made);
+        answer
     }
 
-    /// Removes it from the data directory, where it would keep disk space.
-    pub async fn remove(mut self) -> Result<()> {
-        let name = match self.name().await {
-            Ok(name) => name,
-            // Its making may have come to its end all the same, when only the answer was lost.
-            Err(_) => match self.made_since().as_slice() {
-                [] => return Ok(()),
-                [name] => name.clone(),
-                several => {
-                    return Err(Error::failed(format!(
-                        "{} snapshots are new, and which is ours is not known",
-                        several.len()
-                    ))
-                    .hint(format!("look into {}, and remove it by hand", folder(&self.data, "").display())));
-                }
-            },
-        };
-        let folder = folder(&self.data, &name);
-        let removing = folder.clone();
-        let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(removing)).await;
-        match removed.context(|| "remove a snapshot".into())? {
+    /// Removes it from the data directory, where it would keep disk space. One that cannot be removed stays known.
+    pub async fn remove(&mut self) -> Result<()> {
+        // What went wrong with its making was told where it was asked for.
+        let _ = self.name().await;
+        let State::Made(name) = &self.state else { return Ok(()) };
+        let folder = folder(&self.data, name);
+        match tokio::fs::remove_dir_all(&folder).await {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                 Err(Error::failed(format!("remove the snapshot {}", folder.display()))
                     .because(e)
                     .hint("remove it by hand: it keeps disk space of blocks that Prometheus has deleted"))
             }
-            _ => Ok(()),
+            _ => {
+                self.state = State::None;
+                Ok(())
+            }
         }
     }
 }
 
-impl Snapshot {
-    fn made_since(&self) -> Vec<String> {
-        snapshots(&self.data).into_iter().filter(|name| !self.before.contains(name)).collect()
-    }
+/// The one that came since, if it is known to be the only one.
+fn new_one(before: Option<Vec<String>>, after: Option<Vec<String>>) -> Option<String> {
+    let before = before?;
+    let mut new = after?.into_iter().filter(|name| !before.contains(name));
+    new.next().filter(|_| new.next().is_none())
 }
 
-/// The snapshots that are there. None where that cannot be told: then nothing is removed, either.
-fn snapshots(data: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(folder(data, "")).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| is_name(name)).collect()
+/// The snapshots that are there; none where that cannot be told.
+async fn snapshots(data: PathBuf) -> Option<Vec<String>> {
+    let looking = tokio::task::spawn_blocking(move || match std::fs::read_dir(folder(&data, "")) {
+        Ok(entries) => entries.map(|entry| entry.ok()?.file_name().into_string().ok()).collect(),
+        Err(e) => (e.kind() == std::io::ErrorKind::NotFound).then(Vec::new),
+    });
+    looking.await.ok()?
 }
 
 fn folder(data: &Path, name: &str) -> PathBuf {
     data.join("snapshots").join(name)
 }
 
-async fn ask(endpoint: &Endpoint, head: bool) -> Result<String> {
+/// An error means that the answer was lost: what came of it is not known.
+async fn ask(endpoint: &Endpoint, head: bool) -> Result<Result<String>> {
     let path = format!("api/v1/admin/tsdb/snapshot?skip_head={}", !head);
     let answer = endpoint.send(Method::POST, &path, &[], TIMEOUT).await?;
     let json = answer.json();
     let said = json["error"].as_str().unwrap_or(answer.body.trim());
     if said.contains("admin APIs disabled") {
-        return Err(Error::failed(format!("{} makes no snapshots: its admin API is disabled", endpoint.shown())).hint(
+        let disabled = format!("{} makes no snapshots: its admin API is disabled", endpoint.shown());
+        return Ok(Err(Error::failed(disabled).hint(
             "start Prometheus with --web.enable-admin-api; or leave out `url` and accept with `head: false` that the \
              newest hours are not in the backup",
-        ));
+        )));
     }
     let name = json["data"]["name"].as_str().filter(|name| is_name(name));
-    match name {
+    Ok(match name {
         Some(name) if answer.status == StatusCode::OK => Ok(name.to_string()),
         _ => Err(Error::failed(format!("{} made no snapshot: {} {said}", endpoint.shown(), answer.status))
             .hint("check that `url` is a Prometheus, and its log")),
-    }
+    })
 }
 
 /// It becomes part of a path that is removed in the end.

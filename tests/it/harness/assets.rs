@@ -17,16 +17,19 @@ pub struct Assets {
     pub age_plugin: PathBuf,
     /// The folder with the official age test vectors.
     pub age_vectors: PathBuf,
+    /// The program kustomize.
+    pub kustomize: PathBuf,
     /// The folder with Prometheus and promtool.
     pub prometheus: PathBuf,
 }
 
-const VARIABLES: [&str; 6] = [
+const VARIABLES: [&str; 7] = [
     "KUBEBUILDER_ASSETS",
     "CKBACKUP_TEST_VERSITYGW",
     "CKBACKUP_TEST_AZURITE",
     "CKBACKUP_TEST_AGE_PLUGIN",
     "CKBACKUP_TEST_AGE_VECTORS",
+    "CKBACKUP_TEST_KUSTOMIZE",
     "CKBACKUP_TEST_PROMETHEUS",
 ];
 
@@ -34,27 +37,27 @@ const VARIABLES: [&str; 6] = [
 pub fn assets() -> &'static Assets {
     static ASSETS: OnceLock<Assets> = OnceLock::new();
     ASSETS.get_or_init(|| {
-        let [control_plane, versitygw, azurite, age_plugin, age_vectors, prometheus] =
+        let [control_plane, versitygw, azurite, age_plugin, age_vectors, kustomize, prometheus] =
             from_environment().unwrap_or_else(from_setup);
-        Assets { control_plane, versitygw, azurite, age_plugin, age_vectors, prometheus }
+        Assets { control_plane, versitygw, azurite, age_plugin, age_vectors, kustomize, prometheus }
     })
 }
 
 /// The environment in which another test process finds the same.
 pub fn variables() -> Vec<(&'static str, PathBuf)> {
-    let Assets { control_plane, versitygw, azurite, age_plugin, age_vectors, prometheus } = assets();
-    let values = [control_plane, versitygw, azurite, age_plugin, age_vectors, prometheus];
+    let Assets { control_plane, versitygw, azurite, age_plugin, age_vectors, kustomize, prometheus } = assets();
+    let values = [control_plane, versitygw, azurite, age_plugin, age_vectors, kustomize, prometheus];
     VARIABLES.into_iter().zip(values.map(PathBuf::clone)).collect()
 }
 
 /// As `make test` sets it.
-fn from_environment() -> Option<[PathBuf; 6]> {
+fn from_environment() -> Option<[PathBuf; 7]> {
     let values = VARIABLES.map(|name| std::env::var_os(name).map(PathBuf::from));
     values.iter().all(Option::is_some).then(|| values.map(Option::unwrap))
 }
 
 /// For a plain `cargo test`, after `make test` or `tests/rig/setup test` ran once.
-fn from_setup() -> [PathBuf; 6] {
+fn from_setup() -> [PathBuf; 7] {
     let print = VARIABLES.map(|name| format!("\"${name}\"")).join(" ");
     let script =
         format!("environment=$(tests/rig/setup --print-env test) && eval \"$environment\" && printf '%s\\n' {print}");
