@@ -175,7 +175,9 @@ fn judge(summary: &RestoreSummary, global: &Global) -> Outcome {
         RestoreStatus::Stopped if global.cancel.is_cancelled() => {
             let items = summary.items();
             let there = count(items.created + items.updated + items.unchanged);
-            Err(Error::new(Kind::Interrupted, format!("interrupted; {there} objects are in the cluster")).hint(AGAIN))
+            let where_to =
+                if summary.target.is_some() { "objects are in the cluster" } else { "files are in their place" };
+            Err(Error::new(Kind::Interrupted, format!("interrupted; {there} {where_to}")).hint(AGAIN))
         }
         RestoreStatus::Stopped => {
             let server = summary.target.as_deref().unwrap_or_default();

@@ -203,7 +203,7 @@ fn omissions(title: &str, source: &str, all: &[Omission], wide: bool) -> String 
     let mut text = format!("\n{title} in {source}\n");
     let shown = if wide { all.len() } else { OMISSIONS_SHOWN };
     for omission in all.iter().take(shown) {
-        let count = omission.count.map(|n| format!(" ({})", words::counted(n, "object"))).unwrap_or_default();
+        let count = omission.count.map(|n| format!(" ({})", words::count(n))).unwrap_or_default();
         let _ = writeln!(text, "  {}{count}: {}", omission.what, omission.why);
     }
     if all.len() > shown {

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Mutex;
-
 use super::apply::{Tally, Work};
 use super::summary::Outcome;
 use super::tree::{self, Planned, Tree};
@@ -53,8 +51,10 @@ pub(super) async fn write_tree(work: &Work, step: usize, tree: Tree, planned: Pl
     let tree = Arc::new(tree);
     work.progress.begin(&name, Some(planned.len()));
     let planned = tree.decide(planned).await?;
-    let tally = work.tallies[step].clone();
-    let add = |path: &str, outcome: Outcome| add(&tally, &name, path, outcome);
+    // Nobody else needs it while the step runs; of one that is cut off, what stands in it by then is told.
+    let mut held = work.tallies[step].lock().await;
+    let tally = &mut *held;
+    let mut add = |path: &str, outcome: Outcome| tally.add(&name, path, outcome);
     if work.dry_run {
         tree.foresee(&planned).into_iter().for_each(|(path, outcome)| add(&path, outcome));
     } else {
@@ -62,14 +62,7 @@ pub(super) async fn write_tree(work: &Work, step: usize, tree: Tree, planned: Pl
         let written = tree.write(&work.backup, planned, work.progress.as_ref(), &name, add).await;
         of_the_backup(work, written).await?;
     }
-    let tally = std::mem::take(&mut *tally.lock().await);
+    let tally = std::mem::take(&mut *held);
     work.progress.end(&name, &format!("{} (clock: {})", tally.items.words(), work.clock.words()));
     Ok(tally)
-}
-
-/// Nobody else holds a step's tally while it runs, but for a moment when it is cut off.
-fn add(tally: &Mutex<Tally>, step: &str, path: &str, outcome: Outcome) {
-    if let Ok(mut tally) = tally.try_lock() {
-        tally.add(step, path, outcome);
-    }
 }

@@ -106,7 +106,7 @@ impl std::fmt::Display for StepStatus {
 pub struct StepSummary {
     /// Name in the plan.
     pub name: String,
-    /// `apply`, `gate` or `manual`.
+    /// The key in the plan: `apply`, `gate` and so on.
     pub kind: &'static str,
     /// How it ended.
     pub status: StepStatus,

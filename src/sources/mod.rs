@@ -1,5 +1,6 @@
 //! The sources: things that are backed up. Each gives batches of members, and says what it saw and what is missing.
 
+mod file_reader;
 mod files;
 mod kubernetes;
 mod prometheus;

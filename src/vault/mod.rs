@@ -4,6 +4,7 @@
 
 pub mod attestation;
 mod copy;
+mod explain;
 pub mod layout;
 pub mod manifest;
 pub mod receipt;
@@ -21,11 +22,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use object_store::client::{HttpError, HttpErrorKind};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, GetResult, ObjectStore, PutMode, PutOptions, PutPayload, PutResult};
 use sha2::{Digest, Sha256};
 
+use self::explain::{begins_behind_the_end, is_missing_bucket, is_unanswered, is_unknown_version};
 use self::layout::BackupId;
 pub use self::remove::Removable;
 pub use self::s3::Removed;
@@ -393,86 +394,6 @@ impl Vault {
         Err(Error::integrity(format!("{key}: the store does not hold what was sent"))
             .hint("run the backup again; this one was not committed. If it stays so, do not trust this storage"))
     }
-
-    /// A store's error in words: what, where, and what to do.
-    fn explain(&self, doing: &str, key: &str, e: object_store::Error) -> Error {
-        let place =
-            if key.is_empty() { self.shown.clone() } else { format!("{}/{key}", self.shown.trim_end_matches('/')) };
-        let error = match &e {
-            object_store::Error::NotFound { .. } if is_missing_bucket(&e) => {
-                return Error::failed(format!("no such vault: {} (the bucket does not exist)", self.shown))
-                    .because(what_the_store_said(&e))
-                    .hint("check the bucket's name and the endpoint; ckbackup does not make buckets");
-            }
-            object_store::Error::NotFound { .. } => Error::failed(format!("{place} is not there")),
-            _ if is_forbidden(&e) => Error::failed(format!("no permission to {doing} {place}"))
-                .hint("check the credentials in the environment and what they allow on this vault"),
-            _ if METADATA_SERVICES.iter().any(|path| says(&e, path)) => Error::failed(format!(
-                "no credentials for {}: none in the environment, and none by this machine's role",
-                self.shown
-            ))
-            .hint(format!("set {}, or mend the machine's role, and run it again", self.credentials)),
-            _ if e.to_string().contains("No space left") => Error::failed(format!("{doing} {place}: the disk is full"))
-                .hint("make room and run it again; nothing was committed"),
-            _ => Error::failed(format!("{doing} {place}"))
-                .hint("check that the storage is reachable, then run it again; nothing that was committed is lost"),
-        };
-        error.because(what_the_store_said(&e))
-    }
-}
-
-/// What virtual machines ask their provider for credentials: the last resort, when none are given.
-const METADATA_SERVICES: [&str; 4] =
-    ["/latest/api/token", "/latest/meta-data/iam", "/metadata/identity/oauth2", "/computeMetadata/"];
-
-/// The error in one line: of a server's XML only code and message.
-fn what_the_store_said(e: &object_store::Error) -> String {
-    let text = e.to_string();
-    let Some((begin, body)) = text.find("<?xml").or(text.find("<Error")).map(|at| text.split_at(at)) else {
-        return text;
-    };
-    format!("{begin}{}", code_and_message(body))
-}
-
-/// What counts in a server's error in XML.
-fn code_and_message(body: &str) -> String {
-    let tag = |name: &str| body.split_once(&format!("<{name}>"))?.1.split('<').next();
-    format!("{}: {}", tag("Code").unwrap_or("no code"), tag("Message").unwrap_or("no message"))
-}
-
-/// A version that the store does not know: 404, or 400 where it does not look like one of its own.
-fn is_unknown_version(e: &object_store::Error) -> bool {
-    matches!(e, object_store::Error::NotFound { .. }) || says(e, "InvalidArgument") || says(e, "NoSuchVersion")
-}
-
-/// A range that no byte of the object is in: S3's code, and what a folder's store says.
-fn begins_behind_the_end(e: &object_store::Error) -> bool {
-    says(e, "InvalidRange") || says(e, "but object was only")
-}
-
-/// Whether the server may have done what it was asked for, and nobody knows.
-fn is_unanswered(e: &object_store::Error) -> bool {
-    causes(e).filter_map(|cause| cause.downcast_ref::<HttpError>()).any(|e| e.kind() != HttpErrorKind::Connect)
-}
-
-/// Lists that are refused come as errors of no kind.
-fn is_forbidden(e: &object_store::Error) -> bool {
-    matches!(e, object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. })
-        || says(e, "403 Forbidden")
-        || says(e, "AccessDenied")
-}
-
-fn is_missing_bucket(e: &object_store::Error) -> bool {
-    says(e, "NoSuchBucket")
-}
-
-fn says(e: &object_store::Error, word: &str) -> bool {
-    causes(e).any(|cause| cause.to_string().contains(word))
-}
-
-/// The error and its causes, outermost first.
-fn causes(e: &object_store::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
-    std::iter::successors(Some(e as &(dyn std::error::Error + 'static)), |e| e.source())
 }
 
 /// Size and version of an object.

@@ -191,7 +191,7 @@ impl S3 {
         let answer = answer.require_success(doing, "s3:GetObject, s3:GetObjectVersion and s3:PutObject")?;
         // A copy that fails after it was begun is told with 200.
         if answer.body.contains("<Error>") {
-            let said = Error::failed(super::code_and_message(&answer.body));
+            let said = Error::failed(super::explain::code_and_message(&answer.body));
             return Err(Error::failed(doing()).because(said));
         }
         let result: CopyObjectResult = parse(&answer.body, doing)?;
@@ -272,7 +272,7 @@ impl Answer {
         if self.status.is_success() {
             return Ok(self);
         }
-        let said = format!("{} {}", self.status, super::code_and_message(&self.body));
+        let said = format!("{} {}", self.status, super::explain::code_and_message(&self.body));
         if self.status == StatusCode::FORBIDDEN {
             return Err(Error::failed(format!("no permission to {}", doing()))
                 .because(Error::failed(said))

@@ -41,9 +41,9 @@ fn commands(document: &str) -> Vec<String> {
     found
 }
 
-/// The words of a command, without its comment.
+/// The words of a command, without its comment and what is done with its output.
 fn words(command: &str) -> Vec<&str> {
-    let command = command.split(" #").next().unwrap().split(" | ").next().unwrap();
+    let command = command.split(" #").next().unwrap().split(" | ").next().unwrap().split(" > ").next().unwrap();
     command.split_whitespace().skip(1).collect()
 }
 

@@ -3,9 +3,6 @@
 //! Files that nobody has written to for a while are grouped by the day on which they were modified; a day that has not
 //! changed since the last backup is taken over from it. What is still being written comes last, up to its last whole line.
 
-mod audit;
-mod buffers;
-mod read;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,9 +14,8 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-pub use self::read::{Missed, Reader, Reading};
-pub use self::walk::Found;
 use self::walk::{Walked, walk};
+use super::file_reader::{Found, Missed, Reader, Reading};
 use super::{Opened, Source, Unit};
 use crate::config::{FilesScope, Limits};
 use crate::error::{Context, Result};

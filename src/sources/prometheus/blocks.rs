@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::config::Limits;
 use crate::error::{Context, Error, Result};
 use crate::inventory::{Identity, Metrics, Omission};
-use crate::sources::files::Found;
+use crate::sources::file_reader::Found;
 
 /// A block in a folder of blocks.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use self::blocks::{Block, find_blocks, within};
 pub use self::blocks::{is_block_name, metrics_of};
 use self::snapshot::Snapshot;
-use super::files::{Reader, Reading};
+use super::file_reader::{Reader, Reading};
 use super::{Opened, Source, Unit};
 use crate::config::PrometheusScope;
 use crate::endpoint::Endpoint;

@@ -1,5 +1,9 @@
 //! Reads files and hands them on: small ones whole, large ones in parts.
 
+mod audit;
+mod buffers;
+mod found;
+
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
@@ -9,15 +13,15 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::audit::{AuditLog, Compression};
-use super::buffers::Buffers;
-use super::walk::Found;
+use self::audit::{AuditLog, Compression};
+use self::buffers::Buffers;
+pub use self::found::Found;
+use super::TIME_IS_UP;
 use crate::config::LogFormat;
 use crate::error::{Context, Error, Result};
 use crate::inventory::{Inventory, Omission};
 use crate::member::{Batch, Member, PART_BYTES, Part, Traits};
 use crate::progress::Progress;
-use crate::sources::TIME_IS_UP;
 
 /// Small files are handed on together, about so many bytes at a time.
 const BATCH_BYTES: u64 = 1 << 20;

@@ -1,0 +1,270 @@
+//! Makes a plan of what was typed, or says all that is wrong with it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::{
+    Action, Apply, Conflict, DEFAULT_GATE_TIMEOUT, Gate, Manual, PrometheusCheck, RestoreFiles, RestorePlan,
+    RestorePrometheus, Runbook, Step,
+};
+use crate::config::duration::parse_duration;
+use crate::config::kinds::{self, KindPattern};
+use crate::config::problems::{Problems, listed, nearest};
+use crate::config::scope::{filter, optional_selector};
+use crate::config::{folder_of, graph, paths, raw, source};
+use crate::error::{Error, Result};
+
+/// Makes a plan of what was typed, or notes all that is wrong with it.
+pub(in crate::config) fn validate(
+    raw: &raw::Root<raw::Plan>,
+    path: &Path,
+    text: &str,
+    problems: &mut Problems<'_>,
+) -> Option<RestorePlan> {
+    let name = problems.parse("metadata.name", &raw.metadata.name);
+    let rto = problems.parse("spec.rto", &raw.spec.rto);
+    let steps = steps(&raw.spec.steps, path, problems);
+    let layers = after(&raw.spec.steps, problems).and_then(|after| layers(&raw.spec.steps, &after, problems));
+    Some(RestorePlan {
+        name: name?,
+        rto: rto?,
+        steps: steps?,
+        source_text: text.to_string(),
+        path: path.to_path_buf(),
+        layers: layers?,
+    })
+}
+
+fn steps(raw: &[raw::Step], file: &Path, problems: &mut Problems<'_>) -> Option<Vec<Step>> {
+    if raw.is_empty() {
+        problems
+            .add("spec.steps", "the plan has no steps; the least is one with `apply: {}`, which restores everything");
+        return None;
+    }
+    let mut first_at = BTreeMap::new();
+    let mut steps = Vec::new();
+    for (index, raw_step) in raw.iter().enumerate() {
+        let path = format!("spec.steps[{index}]");
+        if let Some(first) = first_at.insert(raw_step.name.as_str(), index) {
+            let what = format!("`{}` is already the name of `spec.steps[{first}]`", raw_step.name);
+            problems.add(&format!("{path}.name"), what);
+        }
+        steps.push(step(raw_step, raw, &path, file, problems));
+    }
+    steps.into_iter().collect()
+}
+
+fn step(raw: &raw::Step, all: &[raw::Step], path: &str, file: &Path, problems: &mut Problems<'_>) -> Option<Step> {
+    let name = problems.parse(&format!("{path}.name"), &raw.name);
+    let expect = match &raw.expect {
+        None => Some(None),
+        Some(text) => problems.check(&format!("{path}.expect"), parse_duration(text)).map(Some),
+    };
+    let action = action(raw, path, file, problems);
+    let position = |name: &String| all.iter().position(|step| step.name == *name);
+    let after = raw.after.iter().filter_map(position).collect();
+    Some(Step { name: name?, after, expect: expect?, action: action? })
+}
+
+fn action(raw: &raw::Step, path: &str, file: &Path, problems: &mut Problems<'_>) -> Option<Action> {
+    let mut given: Vec<(&str, RawAction<'_>)> = Vec::new();
+    given.extend(raw.apply.as_ref().map(|raw| ("apply", RawAction::Apply(raw))));
+    given.extend(raw.gate.as_ref().map(|raw| ("gate", RawAction::Gate(raw))));
+    given.extend(raw.manual.as_ref().map(|raw| ("manual", RawAction::Manual(raw))));
+    given.extend(raw.files.as_ref().map(|raw| ("files", RawAction::Files(raw))));
+    given.extend(raw.prometheus.as_ref().map(|raw| ("prometheus", RawAction::Prometheus(raw))));
+    let [(key, action)] = given.as_slice() else {
+        let keys: Vec<&str> = given.iter().map(|(key, _)| *key).collect();
+        let what = match keys.is_empty() {
+            true => format!("step `{}` does nothing; give it {}", raw.name, listed(&STEP_KINDS)),
+            false => format!("step `{}` has {}; make it one step for each", raw.name, listed(&keys)),
+        };
+        problems.add(path, what);
+        return None;
+    };
+    let path = format!("{path}.{key}");
+    match action {
+        RawAction::Apply(raw) => apply(raw, &path, problems).map(Action::Apply),
+        RawAction::Gate(raw) => gate(raw, &path, problems).map(Action::Gate),
+        RawAction::Manual(raw) => manual(raw, &path, file, problems).map(Action::Manual),
+        RawAction::Files(raw) => files(raw, &path, file, problems).map(Action::Files),
+        RawAction::Prometheus(raw) => prometheus(raw, &path, file, problems).map(Action::Prometheus),
+    }
+}
+
+/// What a step says that it does, as typed.
+enum RawAction<'a> {
+    Apply(&'a raw::Apply),
+    Gate(&'a raw::Gate),
+    Manual(&'a raw::Manual),
+    Files(&'a raw::RestoreFiles),
+    Prometheus(&'a raw::RestorePrometheus),
+}
+
+/// The keys that say what a step does.
+const STEP_KINDS: [&str; 5] = ["apply", "gate", "manual", "files", "prometheus"];
+
+fn files(raw: &raw::RestoreFiles, path: &str, file: &Path, problems: &mut Problems<'_>) -> Option<RestoreFiles> {
+    let source = problems.parse(&format!("{path}.source"), &raw.source);
+    let to = target_folder(&raw.to, &format!("{path}.to"), file, problems);
+    let names = paths::validate(&raw.names, &format!("{path}.names"), problems);
+    let conflict = optional_conflict(raw.conflict.as_ref(), &format!("{path}.conflict"), problems);
+    Some(RestoreFiles { source: source?, to: to?, names: names?, conflict: conflict? })
+}
+
+fn prometheus(
+    raw: &raw::RestorePrometheus,
+    path: &str,
+    file: &Path,
+    problems: &mut Problems<'_>,
+) -> Option<RestorePrometheus> {
+    let source = problems.parse(&format!("{path}.source"), &raw.source);
+    let to = target_folder(&raw.to, &format!("{path}.to"), file, problems);
+    let check = match &raw.check {
+        None => Some(None),
+        Some(raw) => prometheus_check(raw, &format!("{path}.check"), file, problems).map(Some),
+    };
+    Some(RestorePrometheus { source: source?, to: to?, check: check? })
+}
+
+fn prometheus_check(
+    raw: &raw::PrometheusCheck,
+    path: &str,
+    file: &Path,
+    problems: &mut Problems<'_>,
+) -> Option<PrometheusCheck> {
+    let url = source::http_url(&raw.url, &format!("{path}.url"), problems);
+    let timeout = match &raw.timeout {
+        None => Some(DEFAULT_GATE_TIMEOUT),
+        Some(text) => problems.check(&format!("{path}.timeout"), parse_duration(text)),
+    };
+    let access = source::http_access(&raw.access, &format!("{path}.access"), folder_of(file), problems);
+    Some(PrometheusCheck { url: url?, timeout: timeout?, access: access? })
+}
+
+/// Relative paths are taken from the plan's folder.
+fn target_folder(text: &str, path: &str, file: &Path, problems: &mut Problems<'_>) -> Option<PathBuf> {
+    if text.trim().is_empty() {
+        problems.add(path, "names no folder");
+        return None;
+    }
+    Some(folder_of(file).join(text))
+}
+
+fn optional_conflict(given: Option<&String>, path: &str, problems: &mut Problems<'_>) -> Option<Option<Conflict>> {
+    match given {
+        None => Some(None),
+        Some(text) => problems.parse(path, text).map(Some),
+    }
+}
+
+fn apply(raw: &raw::Apply, path: &str, problems: &mut Problems<'_>) -> Option<Apply> {
+    let key = |name: &str| format!("{path}.{name}");
+    let source = match &raw.source {
+        None => Some(None),
+        Some(text) => problems.parse(&key("source"), text).map(Some),
+    };
+    let kinds = match &raw.kinds {
+        None => Some(None),
+        Some(texts) if texts.is_empty() => {
+            problems.add(&key("kinds"), "names no kind; leave the key out to take everything that no other step takes");
+            None
+        }
+        Some(texts) => kinds::validate(texts, &key("kinds"), problems).map(Some),
+    };
+    let namespaces = filter(&raw.namespaces, &key("namespaces"), problems);
+    let labels = optional_selector(raw.labels.as_deref(), &key("labels"), problems);
+    let status = kinds::validate(&raw.status, &key("status"), problems);
+    let conflict = optional_conflict(raw.conflict.as_ref(), &key("conflict"), problems);
+    Some(Apply {
+        source: source?,
+        kinds: kinds?,
+        namespaces: namespaces?,
+        labels: labels?,
+        status: status?,
+        conflict: conflict?,
+        preserve_node_ports: raw.preserve_node_ports,
+    })
+}
+
+fn gate(raw: &raw::Gate, path: &str, problems: &mut Problems<'_>) -> Option<Gate> {
+    let kind = problems.check(&format!("{path}.kind"), KindPattern::parse(&raw.kind));
+    let condition = condition(&raw.condition, &format!("{path}.condition"), problems);
+    let namespaces = filter(&raw.namespaces, &format!("{path}.namespaces"), problems);
+    let labels = optional_selector(raw.labels.as_deref(), &format!("{path}.labels"), problems);
+    let timeout = match &raw.timeout {
+        None => Some(DEFAULT_GATE_TIMEOUT),
+        Some(text) => problems.check(&format!("{path}.timeout"), parse_duration(text)),
+    };
+    let (kind, condition) = (kind?, condition?);
+    Some(Gate { kind, condition, namespaces: namespaces?, labels: labels?, timeout: timeout? })
+}
+
+/// Condition types are free, so only what cannot be one is refused.
+fn condition(text: &str, path: &str, problems: &mut Problems<'_>) -> Option<String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+    if !text.is_empty() && text.chars().all(fits) {
+        return Some(text.to_string());
+    }
+    problems.add(path, format!("`{text}` is no condition; write it like `Established`, `Available` or `Ready`"));
+    None
+}
+
+fn manual(raw: &raw::Manual, path: &str, file: &Path, problems: &mut Problems<'_>) -> Option<Manual> {
+    if raw.title.trim().is_empty() {
+        problems.add(&format!("{path}.title"), "the title is empty; say in one line what the person must do");
+        return None;
+    }
+    let runbook = match &raw.runbook {
+        None => None,
+        Some(name) => Some(problems.check(&format!("{path}.runbook"), find_runbook(name, file))?),
+    };
+    Some(Manual { title: raw.title.clone(), instructions: raw.instructions.clone(), runbook })
+}
+
+/// Looks beside the plan, then in the folder above, where `restore-plans/` and `runbooks/` are neighbours.
+fn find_runbook(name: &str, plan: &Path) -> Result<Runbook> {
+    let folder = folder_of(plan);
+    let above = if folder.as_os_str().is_empty() { PathBuf::from("..") } else { folder.join("..") };
+    let above = folder.parent().filter(|_| folder.file_name().is_some()).map_or(above, Path::to_path_buf);
+    let candidates = [folder.join(name), above.join(name)];
+    if let Some(path) = candidates.iter().find(|path| path.is_file()) {
+        return Ok(Runbook { name: name.to_string(), path: path.clone() });
+    }
+    let [first, second] = candidates.map(|path| path.display().to_string());
+    Err(Error::usage(format!("runbook `{name}` is not there: neither {first} nor {second} is a file")))
+}
+
+/// For each step the positions of those it waits for, if all their names are known.
+fn after(raw: &[raw::Step], problems: &mut Problems<'_>) -> Option<Vec<Vec<usize>>> {
+    let mut sound = true;
+    let mut graph = Vec::new();
+    for (index, step) in raw.iter().enumerate() {
+        let mut before = Vec::new();
+        for (entry, name) in step.after.iter().enumerate() {
+            match raw.iter().position(|other| other.name == *name) {
+                Some(position) => before.push(position),
+                None => {
+                    let others = raw.iter().map(|other| other.name.as_str()).filter(|other| *other != step.name);
+                    let near = nearest(name, others).map(|near| format!(", did you mean `{near}`?"));
+                    let what = format!("there is no step `{name}`{}", near.unwrap_or_default());
+                    problems.add(&format!("spec.steps[{index}].after[{entry}]"), what);
+                    sound = false;
+                }
+            }
+        }
+        graph.push(before);
+    }
+    sound.then_some(graph)
+}
+
+fn layers(raw: &[raw::Step], after: &[Vec<usize>], problems: &mut Problems<'_>) -> Option<Vec<Vec<usize>>> {
+    let circle = match graph::layers(after) {
+        Ok(layers) => return Some(layers),
+        Err(circle) => circle,
+    };
+    let names: Vec<&str> = circle.iter().map(|step| raw[*step].name.as_str()).collect();
+    let path = format!("spec.steps[{}].after", circle.first().copied().unwrap_or_default());
+    problems.add(&path, format!("the steps wait for one another: {}", names.join(" → ")));
+    None
+}
