@@ -9,7 +9,7 @@ use super::segment::OpenSegment;
 use crate::archive::age::Identities;
 use crate::archive::frame::{self, Limits};
 use crate::archive::index::{Entry, FrameRecord};
-use crate::error::Result;
+use crate::error::{Context, Result};
 use crate::vault::Vault;
 use crate::vault::layout::BackupFolder;
 use crate::vault::manifest::Manifest;
@@ -47,6 +47,13 @@ impl EncodedFrame {
     pub fn decode_and<T>(&self, take: impl FnOnce(&[u8]) -> Result<T>) -> Result<T> {
         let checked = frame::check_digest(&self.encoded, &self.sha256);
         let decoded = checked.and_then(|()| frame::decode_and(&self.encoded, self.decoded, &self.limits, take));
+        decoded.map_err(|e| e.within(&self.key))
+    }
+
+    /// Compares it with its digest and decodes it. It computes: not for a thread that waits.
+    pub fn decode(&self) -> Result<Vec<u8>> {
+        let checked = frame::check_digest(&self.encoded, &self.sha256);
+        let decoded = checked.and_then(|()| frame::decode(&self.encoded, self.decoded, &self.limits));
         decoded.map_err(|e| e.within(&self.key))
     }
 
@@ -139,8 +146,9 @@ impl OpenBackup {
 
     /// A frame, fetched with one ranged read and decoded.
     pub async fn frame(&self, frame: &StoredFrame) -> Result<Vec<u8>> {
-        let segment = &self.segments[frame.at];
-        segment.frame(&self.vault, &self.folder, &frame.record, &self.identities, self.limits).await
+        let encoded = self.encoded_frame(frame).await?;
+        let job = tokio::task::spawn_blocking(move || encoded.decode());
+        job.await.context(|| "decode a frame".into())?
     }
 
     /// A frame as it is in the archive, fetched with one ranged read, for whoever decodes it elsewhere.

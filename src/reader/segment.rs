@@ -6,7 +6,7 @@ use tokio::sync::OnceCell;
 
 use super::sealed::SealedObject;
 use crate::archive::age::Identities;
-use crate::archive::frame::{self, Limits};
+use crate::archive::frame::Limits;
 use crate::archive::index::{self, DirectoryPlace, Entry, FrameRecord};
 use crate::error::{Error, Result};
 use crate::vault::Vault;
@@ -80,25 +80,6 @@ impl OpenSegment {
             return index::read_entries(encoded, frame, limits).map_err(of);
         }
         index::read_entries(&self.index.read(range).await?, frame, limits).map_err(of)
-    }
-
-    /// A frame, fetched with one ranged read, and decoded.
-    pub async fn frame(
-        &self,
-        vault: &Vault,
-        folder: &BackupFolder,
-        frame: &FrameRecord,
-        identities: &Arc<Identities>,
-        limits: Limits,
-    ) -> Result<Vec<u8>> {
-        let encoded = self.encoded(vault, folder, frame, identities, limits).await?;
-        let (decoded, sha256) = (frame.decoded, frame.sha256);
-        let job = tokio::task::spawn_blocking(move || {
-            frame::check_digest(&encoded, &sha256)?;
-            frame::decode(&encoded, decoded, &limits)
-        });
-        let result = job.await.map_err(|e| Error::failed("decode a frame").because(e))?;
-        result.map_err(|e| e.within(folder.of(&self.record.object.key)))
     }
 
     /// The encoded frame, fetched with one ranged read, and not yet compared with its digest.
