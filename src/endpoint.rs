@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use url::Url;
@@ -36,6 +38,29 @@ impl Answer {
     }
 }
 
+/// What is sent along with a request.
+#[derive(Debug, Clone)]
+pub struct Content {
+    /// Its media type.
+    pub media_type: &'static str,
+    /// The bytes.
+    pub bytes: Bytes,
+}
+
+/// What a server answered, as it came.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// The status.
+    pub status: StatusCode,
+    /// The body, as far as it was read.
+    pub body: Bytes,
+    /// Whether the body is longer than what was read.
+    pub is_cut: bool,
+}
+
+/// No server that is asked for text answers with more, in bytes.
+const MOST_TEXT: usize = 256 << 20;
+
 impl Endpoint {
     /// Prepares requests to a server. Nothing is sent yet.
     pub fn new(base: &Url, access: &HttpAccess) -> Result<Endpoint> {
@@ -56,32 +81,73 @@ impl Endpoint {
         self.base.as_str().trim_end_matches('/')
     }
 
-    /// One request; the answer whatever its status. Secrets are read anew each time: they may be renewed at any time.
+    /// One request with a form; the answer whatever its status, but for a log-in that is refused.
     pub async fn send(&self, method: Method, path: &str, form: &[(&str, &str)], timeout: Duration) -> Result<Answer> {
-        let url = format!("{}/{path}", self.shown());
-        let doing = || format!("ask {url}");
-        let mut request = self.http.request(method.clone(), &url).timeout(timeout);
-        if !form.is_empty() {
-            let encoded = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-            request = match method {
-                Method::GET => self.http.request(method, format!("{url}?{encoded}")).timeout(timeout),
-                _ => request.header("content-type", "application/x-www-form-urlencoded").body(encoded),
-            };
+        let encoded = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let (path, content) = match method {
+            _ if form.is_empty() => (path.to_string(), None),
+            Method::GET => (format!("{path}?{encoded}"), None),
+            _ => {
+                let media_type = "application/x-www-form-urlencoded";
+                (path.to_string(), Some(Content { media_type, bytes: encoded.into() }))
+            }
+        };
+        let reply = self.exchange(method, &path, content, timeout, MOST_TEXT).await?;
+        match reply.status {
+            StatusCode::UNAUTHORIZED => Err(self.refused_log_in()),
+            _ if reply.is_cut => {
+                Err(Error::failed(format!("{} answered with more than {MOST_TEXT} bytes", self.shown())))
+            }
+            status => Ok(Answer { status, body: String::from_utf8_lossy(&reply.body).into_owned() }),
         }
-        if let Some((user, file)) = &self.access.basic {
-            request = request.basic_auth(user, Some(read(file)?.trim_end_matches(['\r', '\n'])));
+    }
+
+    /// What to say when the server does not know who asks.
+    pub fn refused_log_in(&self) -> Error {
+        Error::failed(format!("{} does not accept the log-in", self.shown()))
+            .hint("check the user, and the files that `access` names")
+    }
+
+    /// One request; the answer whatever its status, up to `most` bytes. Secrets are read anew each time: they may be renewed
+    /// at any time.
+    pub async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        content: Option<Content>,
+        timeout: Duration,
+        most: usize,
+    ) -> Result<Reply> {
+        let mut request = self.http.request(method, format!("{}/{path}", self.shown())).timeout(timeout);
+        if let Some(Content { media_type, bytes }) = content {
+            request = request.header(CONTENT_TYPE, media_type).body(bytes);
         }
-        if let Some(file) = &self.access.bearer_token_file {
-            request = request.bearer_auth(read(file)?.trim());
-        }
-        let answer = request.send().await.map_err(|e| self.explain(e))?;
+        let answer = self.log_in(request)?.send().await.map_err(|e| self.explain(e))?;
         let status = answer.status();
-        let body = answer.text().await.map_err(|e| e.without_url()).context(doing)?;
-        match status {
-            StatusCode::UNAUTHORIZED => Err(Error::failed(format!("{} does not accept the log-in", self.shown()))
-                .hint("check the user, and the files that `access` names")),
-            _ => Ok(Answer { status, body }),
+        let (body, is_cut) = self.read_body(answer, most).await?;
+        Ok(Reply { status, body, is_cut })
+    }
+
+    fn log_in(&self, request: reqwest::RequestBuilder) -> Result<reqwest::RequestBuilder> {
+        let HttpAccess { basic, bearer_token_file, api_key_file, .. } = &self.access;
+        Ok(match (basic, bearer_token_file, api_key_file) {
+            (Some((user, file)), ..) => request.basic_auth(user, Some(read(file)?.trim_end_matches(['\r', '\n']))),
+            (_, Some(file), _) => request.bearer_auth(read(file)?.trim()),
+            (.., Some(file)) => request.header("authorization", format!("ApiKey {}", read(file)?.trim())),
+            _ => request,
+        })
+    }
+
+    async fn read_body(&self, mut answer: reqwest::Response, most: usize) -> Result<(Bytes, bool)> {
+        let announced = answer.content_length().unwrap_or_default();
+        let mut body = BytesMut::with_capacity(announced.min(most as u64) as usize);
+        while let Some(chunk) = answer.chunk().await.map_err(|e| self.explain(e))? {
+            if body.len() + chunk.len() > most {
+                return Ok((body.freeze(), true));
+            }
+            body.extend_from_slice(&chunk);
         }
+        Ok((body.freeze(), false))
     }
 
     fn explain(&self, e: reqwest::Error) -> Error {

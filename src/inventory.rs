@@ -75,6 +75,20 @@ pub struct Metrics {
     pub last: Timestamp,
 }
 
+/// Documents of a search server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Documents {
+    /// Indices that they are in.
+    pub indices: u64,
+    /// How many.
+    pub count: u64,
+    /// The moment at which the first index was read: each is saved as it was at one moment.
+    pub first: Timestamp,
+    /// The moment at which the last index was read.
+    pub last: Timestamp,
+}
+
 /// What is inside, in the words of its kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -85,6 +99,9 @@ pub struct Contents {
     /// Metrics.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<Metrics>,
+    /// Documents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub documents: Option<Documents>,
 }
 
 impl Contents {
@@ -104,6 +121,12 @@ impl Contents {
             all.blocks += more.blocks;
             all.series += more.series;
             all.samples += more.samples;
+            all.first = all.first.min(more.first);
+            all.last = all.last.max(more.last);
+        });
+        add_to(&mut self.documents, &other.documents, |all, more| {
+            all.indices += more.indices;
+            all.count += more.count;
             all.first = all.first.min(more.first);
             all.last = all.last.max(more.last);
         });
@@ -162,7 +185,7 @@ mod tests {
 
     fn events(count: u64, first: i64, last: i64) -> Contents {
         let at = |second| Timestamp::from_second(second).unwrap();
-        Contents { events: Some(Events { count, first: at(first), last: at(last) }), metrics: None }
+        Contents { events: Some(Events { count, first: at(first), last: at(last) }), ..Contents::default() }
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //!        └ backup  restore  rotation one run; one plan; which backups stay
 //!           └ reader                 a committed backup: trust, index, members, verification
 //!              └ sources ─ cluster   what is backed up; the only door to the Kubernetes API
+//!                elastic             an Elasticsearch or OpenSearch server
 //!                archive   vault     tar, zstd, age; object storage, manifest, signature
 //!                endpoint            an HTTP server that something is read from
 //!                 └ config           schedules and plans, checked
@@ -44,6 +45,7 @@ pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod drill;
+pub mod elastic;
 pub mod endpoint;
 pub mod error;
 pub mod inventory;

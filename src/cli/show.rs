@@ -163,6 +163,11 @@ fn contents(manifest: &Manifest) -> String {
             let (samples, first, last) = (words::count(metrics.samples), metrics.first, metrics.last);
             let _ = writeln!(text, "{}: {blocks}, {series} series, {samples} samples, from {first} to {last}", s.name);
         }
+        if let Some(documents) = &s.contents.documents {
+            let (count, indices) = (words::counted(documents.count, "document"), words::count(documents.indices));
+            let (first, last) = (documents.first, documents.last);
+            let _ = writeln!(text, "{}: {count} in {indices} indices, as of {first} to {last}", s.name);
+        }
         let copied = s.copied_bytes();
         if copied > 0 {
             let _ = writeln!(text, "{}: {} had not changed, and were copied", s.name, words::size(copied));

@@ -9,6 +9,7 @@
 
 mod bundle;
 mod duration;
+mod elasticsearch;
 mod exclusions;
 mod filter;
 mod graph;
@@ -34,6 +35,7 @@ use std::path::Path;
 
 pub use bundle::Bundle;
 pub use duration::{Rto, format_duration, parse_duration};
+pub use elasticsearch::{DEFAULT_LANES, ElasticsearchScope, Rename, RestoreElasticsearch};
 pub use exclusions::{EXCLUSIONS, Exclusion, OPT_OUT_LABEL, Reach, find_exclusion, resource_name};
 pub use filter::{Filter, Patterns};
 pub use kinds::KindPattern;

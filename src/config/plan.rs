@@ -10,6 +10,7 @@ use url::Url;
 
 pub(super) use self::read::validate;
 use super::duration::Rto;
+use super::elasticsearch::RestoreElasticsearch;
 use super::filter::Filter;
 use super::kinds::KindPattern;
 use super::names::Name;
@@ -65,6 +66,8 @@ pub enum Action {
     Files(RestoreFiles),
     /// Puts the blocks of a Prometheus into a data directory.
     Prometheus(RestorePrometheus),
+    /// Puts the indices of a source into an Elasticsearch or OpenSearch.
+    Elasticsearch(RestoreElasticsearch),
 }
 
 impl Action {
@@ -76,6 +79,7 @@ impl Action {
             Action::Manual(_) => "manual",
             Action::Files(_) => "files",
             Action::Prometheus(_) => "prometheus",
+            Action::Elasticsearch(_) => "elasticsearch",
         }
     }
 }

@@ -103,7 +103,7 @@ pub(super) struct Source {
     pub(super) name: String,
     pub(super) kubernetes: Option<Kubernetes>,
     pub(super) prometheus: Option<Prometheus>,
-    pub(super) elasticsearch: Option<IgnoredAny>,
+    pub(super) elasticsearch: Option<Elasticsearch>,
     pub(super) objects: Option<IgnoredAny>,
     pub(super) files: Option<Files>,
     pub(super) command: Option<IgnoredAny>,
@@ -164,12 +164,47 @@ pub(super) struct PrometheusData {
     pub(super) pod: Option<IgnoredAny>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Elasticsearch {
+    pub(super) url: String,
+    #[serde(default)]
+    pub(super) access: HttpAccess,
+    #[serde(default)]
+    pub(super) indices: Vec<String>,
+    pub(super) kibana: Option<bool>,
+    pub(super) parallelism: Option<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RestoreElasticsearch {
+    pub(super) source: String,
+    pub(super) url: String,
+    #[serde(default)]
+    pub(super) access: HttpAccess,
+    #[serde(default)]
+    pub(super) indices: Vec<String>,
+    pub(super) rename: Option<Rename>,
+    pub(super) templates: Option<bool>,
+    pub(super) conflict: Option<String>,
+    pub(super) parallelism: Option<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Rename {
+    pub(super) from: String,
+    pub(super) to: String,
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct HttpAccess {
     pub(super) username: Option<String>,
     pub(super) password_file: Option<String>,
     pub(super) bearer_token_file: Option<String>,
+    pub(super) api_key_file: Option<String>,
     pub(super) ca_file: Option<String>,
 }
 
@@ -202,6 +237,7 @@ pub(super) struct Step {
     pub(super) manual: Option<Manual>,
     pub(super) files: Option<RestoreFiles>,
     pub(super) prometheus: Option<RestorePrometheus>,
+    pub(super) elasticsearch: Option<RestoreElasticsearch>,
 }
 
 #[derive(Debug, Deserialize)]

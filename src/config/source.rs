@@ -7,6 +7,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::duration::parse_duration;
+use super::elasticsearch::{self, ElasticsearchScope};
 use super::names::Name;
 use super::paths::{self, PathFilter};
 use super::problems::{Problems, listed};
@@ -43,6 +44,8 @@ pub enum SourceKind {
     Files(FilesScope),
     /// The metrics of a Prometheus.
     Prometheus(PrometheusScope),
+    /// The indices of an Elasticsearch or OpenSearch.
+    Elasticsearch(ElasticsearchScope),
 }
 
 impl SourceKind {
@@ -52,6 +55,7 @@ impl SourceKind {
             SourceKind::Kubernetes(_) => "kubernetes",
             SourceKind::Files(_) => "files",
             SourceKind::Prometheus(_) => "prometheus",
+            SourceKind::Elasticsearch(_) => "elasticsearch",
         }
     }
 
@@ -112,6 +116,8 @@ pub struct HttpAccess {
     pub basic: Option<(String, PathBuf)>,
     /// The file with a bearer token.
     pub bearer_token_file: Option<PathBuf>,
+    /// The file with an API key of Elasticsearch, as encoded by it.
+    pub api_key_file: Option<PathBuf>,
     /// The file with the certificate authorities that are trusted, beside the usual ones.
     pub ca_file: Option<PathBuf>,
 }
@@ -163,10 +169,11 @@ fn source_kind(raw: &raw::Source, path: &str, folder: &Path, problems: &mut Prob
         }
     };
     let path = format!("{path}.{kind}");
-    match (&raw.kubernetes, &raw.files, &raw.prometheus) {
+    match (&raw.kubernetes, &raw.files, &raw.prometheus, &raw.elasticsearch) {
         (Some(raw), ..) => scope::validate(raw, &path, problems).map(SourceKind::Kubernetes),
-        (_, Some(raw), _) => files(raw, &path, folder, problems).map(SourceKind::Files),
-        (.., Some(raw)) => prometheus(raw, &path, folder, problems).map(SourceKind::Prometheus),
+        (_, Some(raw), ..) => files(raw, &path, folder, problems).map(SourceKind::Files),
+        (_, _, Some(raw), _) => prometheus(raw, &path, folder, problems).map(SourceKind::Prometheus),
+        (.., Some(raw)) => elasticsearch::validate(raw, &path, folder, problems).map(SourceKind::Elasticsearch),
         _ => {
             let what = "is not supported by this version; remove the source, or upgrade ckbackup";
             problems.add(&path, format!("source kind `{kind}` {what}"));
@@ -283,10 +290,11 @@ pub(super) fn http_access(
             return None;
         }
     };
-    let bearer_token_file = file(&raw.bearer_token_file);
-    if basic.is_some() && bearer_token_file.is_some() {
-        problems.add(path, "has both a password and a token; give one of them");
+    let (bearer_token_file, api_key_file) = (file(&raw.bearer_token_file), file(&raw.api_key_file));
+    let given = [basic.is_some(), bearer_token_file.is_some(), api_key_file.is_some()];
+    if given.into_iter().filter(|given| *given).count() > 1 {
+        problems.add(path, "has several ways to log in; give one of a password, a token and an API key");
         return None;
     }
-    Some(HttpAccess { basic, bearer_token_file, ca_file: file(&raw.ca_file) })
+    Some(HttpAccess { basic, bearer_token_file, api_key_file, ca_file: file(&raw.ca_file) })
 }

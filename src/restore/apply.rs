@@ -83,6 +83,8 @@ pub struct Tally {
     pub failures: Vec<Failure>,
     /// Why the step could not be finished.
     pub lost: Option<String>,
+    /// What is worth knowing beside.
+    pub notes: Vec<String>,
 }
 
 impl Tally {

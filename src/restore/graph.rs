@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::apply::{Tally, Work, apply, write_owner_references};
+use super::elasticsearch::restore_elasticsearch;
 use super::files::{of_the_backup, restore_files};
 use super::gate::Closed;
 use super::prometheus::restore_prometheus;
@@ -113,6 +114,7 @@ async fn run_step(work: &Arc<Work>, step: usize, operator: Arc<dyn Operator>) ->
         }
         Action::Files(wanted) => ended(work, step, restore_files(work, step, wanted).await).await,
         Action::Prometheus(wanted) => ended(work, step, restore_prometheus(work, step, wanted).await).await,
+        Action::Elasticsearch(wanted) => ended(work, step, restore_elasticsearch(work, step, wanted).await).await,
         Action::Gate(_) if work.dry_run => (StepStatus::Planned, Tally::default(), None),
         Action::Gate(gate) => {
             work.progress.begin(&name, None);
@@ -179,7 +181,8 @@ fn applied(tally: Tally, dry_run: bool) -> (StepStatus, Tally, Option<String>) {
         Tally { items: Items { failed: 0, .. }, .. } => StepStatus::Done,
         _ => StepStatus::Incomplete,
     };
-    let note = tally.lost.as_ref().map(|why| format!("the API server was lost: {why}"));
+    let lost = tally.lost.as_ref().map(|why| format!("the API server was lost: {why}"));
+    let note = lost.or_else(|| Some(tally.notes.join("; ")).filter(|notes| !notes.is_empty()));
     (status, tally, note)
 }
 

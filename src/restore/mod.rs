@@ -10,6 +10,7 @@
 mod apply;
 mod clock;
 mod compile;
+mod elasticsearch;
 mod files;
 mod gate;
 mod graph;

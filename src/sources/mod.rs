@@ -1,5 +1,6 @@
 //! The sources: things that are backed up. Each gives batches of members, and says what it saw and what is missing.
 
+mod elasticsearch;
 mod file_reader;
 mod files;
 mod kubernetes;
@@ -9,6 +10,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+pub use self::elasticsearch::{Elasticsearch, identity_of};
 pub use self::files::Files;
 pub use self::kubernetes::Kubernetes;
 pub use self::prometheus::{Prometheus, is_block_name, metrics_of};

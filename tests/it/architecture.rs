@@ -10,6 +10,7 @@ const LEVELS: &[&[&str]] = &[
     &["backup", "restore", "rotation"],
     &["reader"],
     &["sources"],
+    &["elastic"],
     &["archive", "vault", "cluster", "endpoint"],
     &["config"],
     &["inventory", "member", "object_path"],

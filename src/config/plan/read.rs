@@ -11,7 +11,7 @@ use crate::config::duration::parse_duration;
 use crate::config::kinds::{self, KindPattern};
 use crate::config::problems::{Problems, listed, nearest};
 use crate::config::scope::{filter, optional_selector};
-use crate::config::{folder_of, graph, paths, raw, source};
+use crate::config::{elasticsearch, folder_of, graph, paths, raw, source};
 use crate::error::{Error, Result};
 
 /// Makes a plan of what was typed, or notes all that is wrong with it.
@@ -73,6 +73,7 @@ fn action(raw: &raw::Step, path: &str, file: &Path, problems: &mut Problems<'_>)
     given.extend(raw.manual.as_ref().map(|raw| ("manual", RawAction::Manual(raw))));
     given.extend(raw.files.as_ref().map(|raw| ("files", RawAction::Files(raw))));
     given.extend(raw.prometheus.as_ref().map(|raw| ("prometheus", RawAction::Prometheus(raw))));
+    given.extend(raw.elasticsearch.as_ref().map(|raw| ("elasticsearch", RawAction::Elasticsearch(raw))));
     let [(key, action)] = given.as_slice() else {
         let keys: Vec<&str> = given.iter().map(|(key, _)| *key).collect();
         let what = match keys.is_empty() {
@@ -89,6 +90,9 @@ fn action(raw: &raw::Step, path: &str, file: &Path, problems: &mut Problems<'_>)
         RawAction::Manual(raw) => manual(raw, &path, file, problems).map(Action::Manual),
         RawAction::Files(raw) => files(raw, &path, file, problems).map(Action::Files),
         RawAction::Prometheus(raw) => prometheus(raw, &path, file, problems).map(Action::Prometheus),
+        RawAction::Elasticsearch(raw) => {
+            elasticsearch::validate_step(raw, &path, folder_of(file), problems).map(Action::Elasticsearch)
+        }
     }
 }
 
@@ -99,10 +103,11 @@ enum RawAction<'a> {
     Manual(&'a raw::Manual),
     Files(&'a raw::RestoreFiles),
     Prometheus(&'a raw::RestorePrometheus),
+    Elasticsearch(&'a raw::RestoreElasticsearch),
 }
 
 /// The keys that say what a step does.
-const STEP_KINDS: [&str; 5] = ["apply", "gate", "manual", "files", "prometheus"];
+const STEP_KINDS: [&str; 6] = ["apply", "gate", "manual", "files", "prometheus", "elasticsearch"];
 
 fn files(raw: &raw::RestoreFiles, path: &str, file: &Path, problems: &mut Problems<'_>) -> Option<RestoreFiles> {
     let source = problems.parse(&format!("{path}.source"), &raw.source);

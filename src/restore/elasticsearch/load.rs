@@ -1,0 +1,213 @@
+//! Sends documents: as many requests at a time as lanes, each item's error kept.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use memchr::memchr_iter;
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tokio::sync::Mutex;
+
+use super::super::apply::Work;
+use super::super::files::of_the_backup;
+use super::contents;
+use crate::elastic::{Elastic, Refusal, Repeat, bulk_content, explain, in_path};
+use crate::error::{Error, Result};
+use crate::reader::StoredFrame;
+
+/// How often the items that a busy server did not take are sent again.
+const TRIES: u32 = 8;
+
+/// Reasons that are kept apart; more of them say no more.
+const REASONS: usize = 5;
+
+/// Where documents go.
+pub struct Load<'a> {
+    pub work: &'a Work,
+    pub server: &'a Elastic,
+    /// The step's name, for progress.
+    pub task: &'a str,
+    /// The index in the backup.
+    pub from: &'a str,
+    /// The index or data stream in the server.
+    pub to: &'a str,
+    /// Whether only new documents are taken: those of a data stream.
+    pub only_create: bool,
+    pub lanes: usize,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// Documents that were sent.
+    pub sent: u64,
+    /// Documents that the server did not take, by reason.
+    pub refused: BTreeMap<String, u64>,
+}
+
+impl Loaded {
+    /// How many it did not take.
+    pub fn refused_in_all(&self) -> u64 {
+        self.refused.values().sum()
+    }
+
+    fn refuse(&mut self, reason: String) {
+        let reason = match self.refused.len() < REASONS || self.refused.contains_key(&reason) {
+            true => reason,
+            false => "other reasons".into(),
+        };
+        *self.refused.entry(reason).or_default() += 1;
+    }
+}
+
+/// What a busy server says of an item that it may take later.
+const BUSY: [u64; 2] = [429, 503];
+
+/// What a server says of a document that is there already.
+const IS_THERE: u64 = 409;
+
+#[derive(Deserialize)]
+struct Answer<'a> {
+    errors: bool,
+    #[serde(borrow, default)]
+    items: Vec<&'a RawValue>,
+}
+
+impl Load<'_> {
+    /// Sends the documents of all frames.
+    pub async fn run(&self, frames: &[StoredFrame]) -> Result<Loaded> {
+        let (sent, refused) = (AtomicU64::new(0), Mutex::new(Loaded::default()));
+        let send = |stored: &StoredFrame| {
+            let (sent, refused, stored) = (&sent, &refused, stored.clone());
+            async move {
+                let pieces = contents::documents(self.work, &stored, self.from).await;
+                for piece in of_the_backup(self.work, pieces).await? {
+                    let bytes = piece.len() as u64;
+                    let piece = if self.only_create { as_new(&piece) } else { piece };
+                    let documents = memchr_iter(b'\n', &piece).count() as u64 / 2;
+                    self.send(piece.into(), refused).await?;
+                    sent.fetch_add(documents, Relaxed);
+                    self.work.progress.advance(self.task, documents, bytes);
+                }
+                Ok::<_, Error>(())
+            }
+        };
+        let sending = frames.iter().map(send).collect::<Vec<_>>();
+        futures::stream::iter(sending).buffer_unordered(self.lanes).try_collect::<()>().await?;
+        Ok(Loaded { sent: sent.into_inner(), ..refused.into_inner() })
+    }
+
+    /// Sends lines. Only when something was not taken they are sent once more, to be told what of it: then for each item.
+    async fn send(&self, lines: Bytes, refused: &Mutex<Loaded>) -> Result<()> {
+        let bulk = format!("{}/_bulk?pipeline=_none", in_path(self.to));
+        let reply = self.call(&format!("{bulk}&filter_path=errors"), lines.clone()).await?;
+        let answer: Value = serde_json::from_slice(&reply).unwrap_or_default();
+        if answer["errors"] == false {
+            return Ok(());
+        }
+        let mut rest = lines;
+        for attempt in 1..=TRIES {
+            let reply = self.call(&bulk, rest.clone()).await?;
+            let answer: Answer<'_> = serde_json::from_slice(&reply).map_err(|e| {
+                Error::failed(format!("{} answered a bulk request with no JSON", self.server.shown())).because(e)
+            })?;
+            if !answer.errors {
+                return Ok(());
+            }
+            rest = self.sort_out(&rest, &answer.items, attempt == TRIES, &mut *refused.lock().await)?;
+            if rest.is_empty() {
+                return Ok(());
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(250 << attempt)).await;
+        }
+        Ok(())
+    }
+
+    /// The lines of what a busy server may take later; what it will not take is noted.
+    fn sort_out(&self, lines: &[u8], items: &[&RawValue], is_last: bool, refused: &mut Loaded) -> Result<Bytes> {
+        let mut pairs = Pairs { rest: lines };
+        let mut again = Vec::new();
+        for item in items {
+            let pair = pairs.next().ok_or_else(|| Error::failed("a bulk request was answered with too many items"))?;
+            let item: Value = serde_json::from_str(item.get()).unwrap_or_default();
+            let Some(item) = item.as_object().and_then(|item| item.values().next()) else { continue };
+            let status = item["status"].as_u64().unwrap_or_default();
+            match status {
+                _ if item["error"].is_null() => {}
+                // The first time it was taken, and so it is there the second time.
+                IS_THERE if self.only_create => {}
+                status if BUSY.contains(&status) && !is_last => again.extend_from_slice(pair),
+                _ => refused.refuse(explain(&item["error"])),
+            }
+        }
+        Ok(again.into())
+    }
+
+    async fn call(&self, path: &str, lines: Bytes) -> Result<Bytes> {
+        // Documents have their names: sent twice, they are there once.
+        let reply = self.server.call(Method::POST, path, Some(bulk_content(lines)), Repeat::Always).await?;
+        match reply.status.is_success() {
+            true => Ok(reply.body),
+            false => Err(self.server.refused(path, &Refusal::of(&reply))),
+        }
+    }
+}
+
+/// Each action with its document.
+struct Pairs<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let end = memchr_iter(b'\n', self.rest).nth(1)? + 1;
+        let (pair, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        Some(pair)
+    }
+}
+
+const INDEX: &[u8] = b"{\"index\":";
+const CREATE: &[u8] = b"{\"create\":";
+
+/// The same lines, to make new documents only.
+fn as_new(lines: &[u8]) -> Vec<u8> {
+    let mut new = Vec::with_capacity(lines.len() + (lines.len() >> 6));
+    for pair in (Pairs { rest: lines }) {
+        match pair.strip_prefix(INDEX) {
+            Some(rest) => {
+                new.extend_from_slice(CREATE);
+                new.extend_from_slice(rest);
+            }
+            None => new.extend_from_slice(pair),
+        }
+    }
+    new
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_may_hold_what_looks_like_an_action() {
+        let lines = b"{\"index\":{\"_id\":\"1\"}}\n{\"index\":{\"_id\":\"2\"}}\n{\"index\":{\"_id\":\"3\"}}\n{}\n";
+        let new = b"{\"create\":{\"_id\":\"1\"}}\n{\"index\":{\"_id\":\"2\"}}\n{\"create\":{\"_id\":\"3\"}}\n{}\n";
+        assert_eq!(as_new(lines), new);
+        assert_eq!(Pairs { rest: lines }.count(), 2);
+    }
+
+    #[test]
+    fn reasons_are_counted_and_only_some_are_kept_apart() {
+        let mut loaded = Loaded::default();
+        (0..20).for_each(|number| loaded.refuse(format!("reason {}", number % 10)));
+        assert_eq!((loaded.refused_in_all(), loaded.refused.len()), (20, REASONS + 1));
+        assert_eq!((loaded.refused["reason 0"], loaded.refused["other reasons"]), (2, 10));
+    }
+}

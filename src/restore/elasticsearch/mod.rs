@@ -1,0 +1,120 @@
+//! Runs an `elasticsearch` step: templates, pipelines and policies, then data streams and indices with their documents, aliases
+//! last.
+
+mod aliases;
+mod contents;
+mod kept;
+mod load;
+mod settings;
+mod target;
+
+use std::collections::BTreeMap;
+
+use self::aliases::Aliases;
+use self::contents::Held;
+use self::kept::Present;
+use self::target::{Restorer, Target};
+use super::apply::{Tally, Work};
+use super::files::{of_the_backup, require_source};
+use super::summary::Outcome;
+use crate::config::{Conflict, RestoreElasticsearch};
+use crate::elastic::{Elastic, KEPT, Saved};
+use crate::error::Result;
+
+/// Restores what the step wants. What the server refuses is in the tally; an error ends the step.
+pub async fn restore_elasticsearch(work: &Work, step: usize, wanted: &RestoreElasticsearch) -> Result<Tally> {
+    require_source(work, wanted.source.as_str(), "elasticsearch")?;
+    let held = of_the_backup(work, contents::read(work, wanted).await).await?;
+    let server = Elastic::connect(&wanted.url, &wanted.access).await?;
+    let name = work.plan.steps[step].name.to_string();
+    work.progress.begin(&name, Some(held.documents()));
+    let conflict = wanted.conflict.unwrap_or(work.conflict);
+    // Nobody else needs it while the step runs; of one that is cut off, what stands in it by then is told.
+    let mut tally = work.tallies[step].lock().await;
+    let way = Way { work, wanted, server: &server, name: &name, conflict };
+    if wanted.templates {
+        way.restore_kept(&held, &mut tally).await?;
+    }
+    let aliases = way.restore_indices(&held, &mut tally).await?;
+    way.restore_aliases(&aliases, &mut tally).await?;
+    let tally = std::mem::take(&mut *tally);
+    work.progress.end(&name, &format!("{} (clock: {})", tally.items.words(), work.clock.words()));
+    Ok(tally)
+}
+
+struct Way<'a> {
+    work: &'a Work,
+    wanted: &'a RestoreElasticsearch,
+    server: &'a Elastic,
+    name: &'a str,
+    conflict: Conflict,
+}
+
+impl Way<'_> {
+    async fn restore_kept(&self, held: &Held, tally: &mut Tally) -> Result<()> {
+        for kept in KEPT {
+            let mine: Vec<_> = held.kept.iter().filter(|(of, ..)| *of == kept).collect();
+            if mine.is_empty() {
+                continue;
+            }
+            let present = Present::read(self.server, kept).await?;
+            for (_, name, body) in mine {
+                let dry_run = self.work.dry_run;
+                let outcome = present.restore(self.server, (name, body), self.conflict, dry_run).await?;
+                tally.add(self.name, &Saved::kept(&kept, name), outcome);
+            }
+        }
+        Ok(())
+    }
+
+    /// Restores one after the other, each with all lanes; gives the aliases of those that came back under their own names.
+    async fn restore_indices(&self, held: &Held, tally: &mut Tally) -> Result<Aliases> {
+        let restorer = Restorer {
+            work: self.work,
+            server: self.server,
+            task: self.name,
+            conflict: self.conflict,
+            lanes: self.wanted.lanes as usize,
+        };
+        let mut aliases = Aliases::new();
+        for target in self.targets(held) {
+            let done = restorer.restore(&target).await?;
+            let is_whole = matches!(done.outcome, Outcome::Created | Outcome::Updated | Outcome::Unchanged);
+            for (name, index) in target.parts.iter().filter(|(name, _)| is_whole && *name == target.to) {
+                for (alias, how) in index.description["aliases"].as_object().into_iter().flatten() {
+                    aliases.entry(alias.clone()).or_default().push((name.to_string(), how.clone()));
+                }
+            }
+            tally.add(self.name, &target.shown(), done.outcome);
+            tally.notes.extend(done.notes);
+        }
+        Ok(aliases)
+    }
+
+    /// Indices of one data stream go there together.
+    fn targets<'h>(&self, held: &'h Held) -> Vec<Target<'h>> {
+        let renamed = |name: &str| {
+            let rename = self.wanted.rename.as_ref();
+            rename.and_then(|rename| rename.apply(name)).unwrap_or_else(|| name.to_string())
+        };
+        let mut targets: BTreeMap<(bool, &str), Target<'h>> = BTreeMap::new();
+        for (name, index) in &held.indices {
+            let (is_stream, of) = (index.stream().is_some(), index.stream().unwrap_or(name));
+            let target = Target { to: renamed(of), is_stream, parts: Vec::new() };
+            targets.entry((is_stream, of)).or_insert(target).parts.push((name.as_str(), index));
+        }
+        targets.into_values().collect()
+    }
+
+    async fn restore_aliases(&self, aliases: &Aliases, tally: &mut Tally) -> Result<()> {
+        for (alias, of) in aliases {
+            let (outcome, note) = match self.work.dry_run {
+                true => (Outcome::Created, None),
+                false => aliases::restore(self.server, alias, of).await?,
+            };
+            tally.add(self.name, &format!("aliases/{alias}"), outcome);
+            tally.notes.extend(note);
+        }
+        Ok(())
+    }
+}

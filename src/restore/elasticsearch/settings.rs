@@ -1,0 +1,130 @@
+//! The settings of an index: which of them it can be made with, which have to wait until it is filled, and which are the
+//! server's own.
+
+use serde_json::{Map, Value, json};
+
+/// What a server decides itself, and refuses to be told.
+const SERVERS_OWN: [&str; 15] = [
+    "index.uuid",
+    "index.creation_date",
+    "index.provided_name",
+    "index.version.",
+    "index.history.uuid",
+    "index.resize.",
+    "index.shrink.",
+    "index.verified_before_close",
+    "index.verified_read_only",
+    "index.frozen",
+    "index.search.throttled",
+    "index.store.snapshot.",
+    "index.store.type",
+    "index.transport_version",
+    "index.routing.allocation.initial_recovery",
+];
+
+/// What waits until all documents are there: it would slow them down, change them, keep them out, or take the index away.
+const LATER: [&str; 9] = [
+    "index.refresh_interval",
+    "index.number_of_replicas",
+    "index.auto_expand_replicas",
+    "index.default_pipeline",
+    "index.final_pipeline",
+    "index.blocks.",
+    "index.lifecycle.",
+    "index.plugins.index_state_management.",
+    "index.routing.allocation.",
+];
+
+/// Settings of an index, flat: `index.number_of_shards` and so on.
+pub type Settings = Map<String, Value>;
+
+fn is_among(key: &str, keys: &[&str]) -> bool {
+    keys.iter().any(|known| key == *known || known.ends_with('.') && key.starts_with(known))
+}
+
+/// With what an index is made.
+pub fn at_first(saved: &Settings) -> Settings {
+    let mut settings: Settings = saved.clone();
+    settings.retain(|key, _| !is_among(key, &SERVERS_OWN) && !is_among(key, &LATER));
+    // Searchable copies and visible documents are made once, in the end, instead of all the time.
+    settings.insert("index.number_of_replicas".into(), "0".into());
+    settings.insert("index.refresh_interval".into(), "-1".into());
+    settings
+}
+
+/// What is set when it is filled.
+pub fn at_last(saved: &Settings) -> Settings {
+    let mut settings: Settings = saved.clone();
+    settings.retain(|key, _| is_among(key, &LATER) && !is_among(key, &SERVERS_OWN));
+    // What was not set is set no more.
+    settings.entry("index.refresh_interval").or_insert(Value::Null);
+    settings.entry("index.number_of_replicas").or_insert(Value::Null);
+    // A policy goes by the age of the logs, not by that of the index that they came back in.
+    if settings.contains_key("index.lifecycle.name")
+        && let Some(created) = saved.get("index.creation_date")
+    {
+        settings.entry("index.lifecycle.origination_date").or_insert_with(|| created.clone());
+    }
+    settings
+}
+
+/// The setting that a refusal names as one that the server does not know, or keeps for itself.
+pub fn refused_setting(reason: &str) -> Option<String> {
+    let marks = ["unknown setting [", "private index setting ["];
+    let from = marks.iter().find_map(|mark| reason.find(mark).map(|at| at + mark.len()))?;
+    let rest = &reason[from..];
+    Some(rest[..rest.find(']')?].to_string())
+}
+
+/// The mappings that an index is made with: they say until the end that it is not whole.
+pub fn marked(mappings: &Value, mark: &str) -> Value {
+    let mut mappings = if mappings.is_object() { mappings.clone() } else { json!({}) };
+    mappings["_meta"]["ckbackup"] = json!({ "loading": mark });
+    mappings
+}
+
+/// What stands in the mappings of an index that is being filled.
+pub fn mark_of(mappings: &Value) -> Option<&str> {
+    mappings["_meta"]["ckbackup"]["loading"].as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_setting_has_its_time() {
+        let saved = json!({
+            "index.uuid": "u", "index.creation_date": "1795132800000", "index.version.created": "8537000",
+            "index.number_of_shards": "2", "index.number_of_replicas": "1", "index.blocks.write": "true",
+            "index.lifecycle.name": "days", "index.codec": "best_compression", "index.default_pipeline": "geo",
+            "index.routing.allocation.include._tier_preference": "data_hot",
+        });
+        let saved = saved.as_object().unwrap();
+        let first = json!({
+            "index.number_of_shards": "2", "index.codec": "best_compression",
+            "index.number_of_replicas": "0", "index.refresh_interval": "-1",
+        });
+        assert_eq!(Value::Object(at_first(saved)), first);
+        let last = json!({
+            "index.number_of_replicas": "1", "index.blocks.write": "true", "index.lifecycle.name": "days",
+            "index.lifecycle.origination_date": "1795132800000", "index.default_pipeline": "geo",
+            "index.refresh_interval": null, "index.routing.allocation.include._tier_preference": "data_hot",
+        });
+        assert_eq!(Value::Object(at_last(saved)), last);
+    }
+
+    #[test]
+    fn what_a_server_does_not_know_is_found_in_its_words() {
+        let reason = "unknown setting [index.lifecycle.name] please check that any required plugins are installed";
+        assert_eq!(refused_setting(reason).as_deref(), Some("index.lifecycle.name"));
+        assert_eq!(refused_setting("mapper_parsing_exception"), None);
+    }
+
+    #[test]
+    fn an_index_that_is_being_filled_says_so() {
+        let marked = marked(&json!({ "_meta": { "owner": "me" }, "properties": {} }), "b");
+        assert_eq!((mark_of(&marked), marked["_meta"]["owner"].as_str()), (Some("b"), Some("me")));
+        assert_eq!(mark_of(&json!({ "properties": {} })), None);
+    }
+}

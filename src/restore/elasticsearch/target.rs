@@ -1,0 +1,291 @@
+//! One index or data stream of the server: looked at, made, filled, and finished.
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::super::apply::{EXISTS, Work};
+use super::super::files::of_the_backup;
+use super::super::summary::Outcome;
+use super::contents::{self, HeldIndex};
+use super::load::{Load, Loaded};
+use super::settings::{self, Settings, at_first, at_last, mark_of, marked};
+use crate::config::Conflict;
+use crate::elastic::{Elastic, Refusal, Repeat, in_path};
+use crate::error::{Error, Result};
+use crate::sources::identity_of;
+
+/// More settings that a server does not know than this, and it is another one than was meant.
+const MOST_DROPPED: usize = 30;
+
+/// What is restored as one.
+pub struct Target<'a> {
+    /// Its name in the server.
+    pub to: String,
+    /// Whether it is a data stream.
+    pub is_stream: bool,
+    /// The indices of the backup that go there, with their names.
+    pub parts: Vec<(&'a str, &'a HeldIndex)>,
+}
+
+/// How it is restored.
+pub struct Restorer<'a> {
+    pub work: &'a Work,
+    pub server: &'a Elastic,
+    /// The step's name.
+    pub task: &'a str,
+    pub conflict: Conflict,
+    pub lanes: usize,
+}
+
+/// What came of it, and what is worth knowing beside.
+pub struct Done {
+    pub outcome: Outcome,
+    pub notes: Vec<String>,
+}
+
+/// What is in its place.
+enum Place {
+    Free,
+    /// What an earlier try of the same restore began.
+    Begun,
+    /// The very index that was saved, and nothing has changed in it.
+    Equal,
+    Taken(&'static str),
+}
+
+impl Target<'_> {
+    /// What the summary calls it.
+    pub fn shown(&self) -> String {
+        format!("{}/{}", if self.is_stream { "data-streams" } else { "indices" }, self.to)
+    }
+
+    fn path(&self) -> String {
+        in_path(&self.to)
+    }
+
+    /// Where it is made and removed.
+    fn api_path(&self) -> String {
+        if self.is_stream { format!("_data_stream/{}", self.path()) } else { self.path() }
+    }
+
+    /// Documents that it had; none when not all of them were saved.
+    fn count(&self) -> Option<u64> {
+        self.parts.iter().map(|(_, index)| index.count).sum()
+    }
+
+    /// Settings of the saved index; a data stream has those that its template gives it.
+    fn saved_settings(&self) -> Settings {
+        let one = self.parts.first().filter(|_| !self.is_stream);
+        one.and_then(|(_, index)| index.description["settings"].as_object().cloned()).unwrap_or_default()
+    }
+}
+
+impl Restorer<'_> {
+    /// Restores one. What the server refuses is its outcome; an error means that the step cannot go on.
+    pub async fn restore(&self, target: &Target<'_>) -> Result<Done> {
+        let done = |outcome| Done { outcome, notes: Vec::new() };
+        if target.parts.iter().any(|(_, index)| index.description.is_null()) {
+            return Ok(done(Outcome::Failed("the backup has no settings and mappings of it".into())));
+        }
+        let (outcome, is_there) = match self.look(target).await? {
+            Place::Free => (Outcome::Created, false),
+            Place::Begun => (Outcome::Created, true),
+            Place::Equal => return Ok(done(Outcome::Unchanged)),
+            Place::Taken(why) => match self.conflict {
+                Conflict::Skip => return Ok(done(Outcome::Skipped { rule: EXISTS.into(), why: why.into() })),
+                Conflict::Fail => return Ok(done(Outcome::Failed(why.into()))),
+                Conflict::Overwrite => (Outcome::Updated, false),
+            },
+        };
+        if self.work.dry_run {
+            return Ok(done(outcome));
+        }
+        if outcome == Outcome::Updated {
+            self.replace(target).await?;
+        }
+        let mut notes = Vec::new();
+        if !is_there && let Err(refusal) = self.make(target, &mut notes).await? {
+            return Ok(Done { outcome: Outcome::Failed(refusal.to_string()), notes });
+        }
+        let loaded = self.load(target).await?;
+        let outcome = match self.finish(target, loaded, &mut notes).await? {
+            None => outcome,
+            Some(why) => Outcome::Failed(why),
+        };
+        Ok(Done { outcome, notes })
+    }
+
+    async fn look(&self, target: &Target<'_>) -> Result<Place> {
+        let path = format!("{}?flat_settings=true", target.path());
+        let reply = self.server.call(Method::GET, &path, None, Repeat::Always).await?;
+        if reply.status == StatusCode::NOT_FOUND {
+            return Ok(Place::Free);
+        }
+        if !reply.status.is_success() {
+            return Err(self.server.refused(&target.path(), &Refusal::of(&reply)));
+        }
+        let there: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+        let mark = self.work.backup.manifest.id.to_string();
+        let mut all = there.as_object().into_iter().flatten().map(|(_, about)| mark_of(&about["mappings"]));
+        if all.any(|found| found == Some(&mark)) {
+            return Ok(Place::Begun);
+        }
+        if target.is_stream {
+            return Ok(Place::Taken("it is there"));
+        }
+        let Some(about) = there.get(&target.to) else { return Ok(Place::Taken("an alias of that name is there")) };
+        if mark_of(&about["mappings"]).is_some() {
+            return Ok(Place::Taken("it is there, and only half: a restore of another backup did not come to its end"));
+        }
+        let shards = about["settings"]["index.number_of_shards"].as_str().and_then(|text| text.parse().ok());
+        let identity = identity_of(self.server, &target.to, shards.unwrap_or(1)).await?;
+        let saved = target.parts.first().and_then(|(_, index)| index.identity.as_deref());
+        Ok(match identity.map(|identity| hex::encode(identity.0)) {
+            Some(identity) if Some(&*identity) == saved => Place::Equal,
+            _ => Place::Taken("it is there, and may differ"),
+        })
+    }
+
+    /// Removes what is there, once it is known that the backup can be read.
+    async fn replace(&self, target: &Target<'_>) -> Result<()> {
+        for (name, index) in &target.parts {
+            for frame in &index.frames {
+                of_the_backup(self.work, contents::documents(self.work, frame, name).await).await?;
+            }
+        }
+        let path = target.api_path();
+        let removed = self.server.send(Method::DELETE, &path, &Value::Null, Repeat::Always).await?;
+        match removed {
+            Err(refusal) if !refusal.is_missing() => Err(self.server.refused(&path, &refusal)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn make(&self, target: &Target<'_>, notes: &mut Vec<String>) -> Result<Result<(), Refusal>> {
+        let mark = self.work.backup.manifest.id.to_string();
+        if target.is_stream {
+            let made = self.server.send(Method::PUT, &target.api_path(), &Value::Null, Repeat::WhenRefused).await?;
+            if let Err(refusal) = made {
+                return Ok(Err(refusal));
+            }
+            let meta = &marked(&self.write_index(target).await?["mappings"], &mark)["_meta"];
+            let quick = json!({ "index.refresh_interval": "-1", "index.number_of_replicas": "0", "index.final_pipeline": "_none" });
+            let settings = format!("{}/_settings", target.path());
+            self.server.order(Method::PUT, &settings, &quick, Repeat::Always).await?;
+            return self.put_meta(target, meta).await.map(Ok);
+        }
+        let mappings = marked(&target.parts[0].1.description["mappings"], &mark);
+        let put = |settings: &Settings| json!({ "settings": settings, "mappings": mappings });
+        let answer =
+            self.without_unknown(target, &target.path(), at_first(&target.saved_settings()), put, notes).await?;
+        Ok(match answer {
+            Ok(answer) if answer["shards_acknowledged"] == false => {
+                return Err(Error::failed(format!("the shards of {} did not start", target.to))
+                    .hint("ask the server why: GET _cluster/allocation/explain"));
+            }
+            Ok(_) => Ok(()),
+            Err(refusal) => Err(refusal),
+        })
+    }
+
+    /// Sends settings, again without those that the server does not know.
+    async fn without_unknown(
+        &self,
+        target: &Target<'_>,
+        path: &str,
+        mut settings: Settings,
+        body: impl Fn(&Settings) -> Value,
+        notes: &mut Vec<String>,
+    ) -> Result<Result<Value, Refusal>> {
+        for _ in 0..MOST_DROPPED {
+            let sent = self.server.send(Method::PUT, path, &body(&settings), Repeat::WhenRefused).await?;
+            let refusal = match sent {
+                Ok(answer) => return Ok(Ok(answer)),
+                Err(refusal) => refusal,
+            };
+            match settings::refused_setting(&refusal.reason) {
+                Some(key) if settings.remove(&key).is_some() => {
+                    notes.push(format!("{}: the server does not take {key}", target.to));
+                }
+                _ => return Ok(Err(refusal)),
+            }
+        }
+        Err(Error::failed(format!(
+            "{} refuses more than {MOST_DROPPED} settings of {}",
+            self.server.words(),
+            target.to
+        )))
+    }
+
+    async fn load(&self, target: &Target<'_>) -> Result<Loaded> {
+        let mut all = Loaded::default();
+        for (from, index) in &target.parts {
+            let load = Load {
+                work: self.work,
+                server: self.server,
+                task: self.task,
+                from,
+                to: &target.to,
+                only_create: target.is_stream,
+                lanes: self.lanes,
+            };
+            let loaded = load.run(&index.frames).await?;
+            all.sent += loaded.sent;
+            loaded.refused.into_iter().for_each(|(why, count)| *all.refused.entry(why).or_default() += count);
+        }
+        Ok(all)
+    }
+
+    /// Makes it usable, and says what is wrong with it.
+    async fn finish(&self, target: &Target<'_>, loaded: Loaded, notes: &mut Vec<String>) -> Result<Option<String>> {
+        let path = target.path();
+        self.server.order(Method::POST, &format!("{path}/_refresh"), &Value::Null, Repeat::Always).await?;
+        let count = self.server.get(&format!("{path}/_count")).await?["count"].as_u64().unwrap_or_default();
+        let wrong = wrong_with(target, &loaded, count);
+        // One that is not whole keeps its mark, and the next try goes on with it. Once it is read-only it cannot lose it.
+        let current = self.write_index(target).await?;
+        if wrong.is_none() {
+            let mut meta = current["mappings"]["_meta"].clone();
+            meta.as_object_mut().map(|meta| meta.remove("ckbackup"));
+            self.put_meta(target, &meta).await?;
+        }
+        let settings = match target.is_stream {
+            // As the template has it.
+            true => json!({ "index.refresh_interval": null, "index.number_of_replicas": null, "index.final_pipeline": null })
+                .as_object()
+                .cloned()
+                .unwrap_or_default(),
+            false => at_last(&target.saved_settings()),
+        };
+        let put = |settings: &Settings| Value::Object(settings.clone());
+        let set = self.without_unknown(target, &format!("{path}/_settings"), settings, put, notes).await?;
+        Ok(match (wrong, set) {
+            (Some(why), _) => Some(why),
+            (None, Err(refusal)) => Some(format!("its documents are there; its settings could not be set: {refusal}")),
+            (None, Ok(_)) => None,
+        })
+    }
+
+    /// What the server says of the index; of a data stream's, the one that is written to.
+    async fn write_index(&self, target: &Target<'_>) -> Result<Value> {
+        let all = self.server.get(&format!("{}?flat_settings=true", target.path())).await?;
+        let newest = all.as_object().and_then(|all| all.values().next_back());
+        newest.cloned().ok_or_else(|| Error::failed(format!("{} is gone", target.to)))
+    }
+
+    async fn put_meta(&self, target: &Target<'_>, meta: &Value) -> Result<()> {
+        let path = format!("{}/_mapping", target.path());
+        let meta = if meta.is_object() { meta.clone() } else { json!({}) };
+        self.server.order(Method::PUT, &path, &json!({ "_meta": meta }), Repeat::Always).await.map(drop)
+    }
+}
+
+fn wrong_with(target: &Target<'_>, loaded: &Loaded, count: u64) -> Option<String> {
+    let refused = loaded.refused.iter().map(|(why, count)| format!("{count} × {why}")).collect::<Vec<_>>().join("; ");
+    match target.count() {
+        _ if !refused.is_empty() => Some(format!("{} documents were not taken: {refused}", loaded.refused_in_all())),
+        None => Some(format!("not all of its documents were saved; the {} that were are there", loaded.sent)),
+        Some(saved) if count != saved => Some(format!("it has {count} documents, and {saved} were saved")),
+        Some(_) => None,
+    }
+}

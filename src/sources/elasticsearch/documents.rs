@@ -1,0 +1,171 @@
+//! The documents of one index, as they were at one moment.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use reqwest::Method;
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::catalog::Index;
+use super::hits::LARGEST;
+use super::pages::Moment;
+use crate::elastic::{Elastic, Repeat, Saved, in_path};
+use crate::error::{Error, Result};
+use crate::inventory::{Contents, Documents, Identity, Inventory, Omission};
+use crate::member::{Batch, Member, Traits};
+use crate::progress::Progress;
+use crate::sources::{TIME_IS_UP, Unit};
+
+/// One index.
+pub(super) struct DocumentsUnit {
+    pub name: String,
+    pub server: Arc<Elastic>,
+    pub index: Index,
+    pub lanes: u32,
+}
+
+/// What was read so far, by all lanes.
+#[derive(Default)]
+struct Tally {
+    members: AtomicU64,
+    bytes: AtomicU64,
+    documents: AtomicU64,
+    too_large: AtomicU64,
+    without_source: AtomicU64,
+    /// What the lanes counted, where the moment itself did not.
+    counted: AtomicU64,
+}
+
+/// Where it goes.
+struct Way<'a> {
+    out: mpsc::Sender<Batch>,
+    progress: &'a dyn Progress,
+    stop: &'a CancellationToken,
+    tally: Tally,
+}
+
+#[async_trait]
+impl Unit for DocumentsUnit {
+    fn identity(&self) -> Option<Identity> {
+        self.index.identity
+    }
+
+    async fn read(
+        &self,
+        out: mpsc::Sender<Batch>,
+        progress: &dyn Progress,
+        stop: &CancellationToken,
+    ) -> Result<Inventory> {
+        let moment = match Moment::fix(&self.server, &self.index, self.lanes).await? {
+            Ok(moment) => moment,
+            Err(refusal) if refusal.is_missing() => return Ok(self.gone()),
+            Err(refusal) => return Err(self.server.refused(&self.index.name, &refusal)),
+        };
+        let way = Way { out, progress, stop, tally: Tally::default() };
+        let lanes = (0..moment.lanes).map(|number| self.read_lane(&moment, number, &way));
+        let read = futures::stream::iter(lanes).buffer_unordered(self.lanes as usize).try_collect::<()>().await;
+        let (at, expected) = (moment.at, moment.total.unwrap_or(way.tally.counted.load(Relaxed)));
+        moment.close().await;
+        if let Err(e) = read {
+            return if self.is_gone().await { Ok(self.gone_in_the_middle(&way.tally)) } else { Err(e) };
+        }
+        let documents = way.tally.documents.load(Relaxed);
+        let problems = self.problems(&way, expected);
+        if problems.is_empty() {
+            let identity = self.index.identity.map(|identity| hex::encode(identity.0));
+            let count = json!({ "count": documents, "at": at, "identity": identity });
+            way.send(Saved::count(&self.index.name), count.to_string().into()).await?;
+        }
+        let mut inventory = way.tally.inventory(problems);
+        let documents = Documents { indices: 1, count: documents, first: at, last: at };
+        inventory.contents = Contents { documents: Some(documents), ..Contents::default() };
+        Ok(inventory)
+    }
+}
+
+impl DocumentsUnit {
+    async fn read_lane(&self, moment: &Moment, number: u32, way: &Way<'_>) -> Result<()> {
+        let mut lane = moment.lane(number).await?;
+        let mut pieces = 0;
+        while let Some(page) = lane.next().await? {
+            way.tally.documents.fetch_add(page.documents, Relaxed);
+            way.tally.too_large.fetch_add(page.too_large, Relaxed);
+            way.tally.without_source.fetch_add(page.without_source, Relaxed);
+            for piece in page.pieces {
+                pieces += 1;
+                let size = piece.len() as u64;
+                way.send(Saved::documents(&self.index.name, number, pieces), piece.into()).await?;
+                way.progress.advance(&self.name, 1, size);
+            }
+            if way.stop.is_cancelled() {
+                break;
+            }
+        }
+        way.tally.counted.fetch_add(lane.total.unwrap_or_default(), Relaxed);
+        Ok(())
+    }
+
+    fn problems(&self, way: &Way<'_>, expected: u64) -> Vec<Omission> {
+        let tally = &way.tally;
+        let (too_large, without_source) = (tally.too_large.load(Relaxed), tally.without_source.load(Relaxed));
+        let saved = tally.documents.load(Relaxed);
+        let mut problems = Vec::new();
+        let mut problem = |why: String, count: u64| {
+            problems.push(Omission { what: format!("documents of {}", self.index.name), why, count: Some(count) });
+        };
+        if too_large > 0 {
+            problem(format!("larger than {} MiB", LARGEST >> 20), too_large);
+        }
+        if without_source > 0 {
+            problem("the server does not keep their content".into(), without_source);
+        }
+        let missing = expected.saturating_sub(saved + too_large + without_source);
+        match way.stop.is_cancelled() {
+            true if missing > 0 => problem(TIME_IS_UP.into(), missing),
+            false if missing > 0 || saved > expected => {
+                problem(format!("{saved} were read, and there were {expected} at that moment"), missing);
+            }
+            _ => {}
+        }
+        problems
+    }
+
+    fn gone(&self) -> Inventory {
+        let why = "it was deleted before it was read".into();
+        let problems = vec![Omission { what: format!("index {}", self.index.name), why, count: None }];
+        Inventory { problems, ..Inventory::default() }
+    }
+
+    fn gone_in_the_middle(&self, tally: &Tally) -> Inventory {
+        let why = "it was deleted while it was read; what was read of it is saved".into();
+        tally.inventory(vec![Omission { what: format!("index {}", self.index.name), why, count: None }])
+    }
+
+    /// Whether the index is not there any more.
+    async fn is_gone(&self) -> bool {
+        let path = in_path(&self.index.name);
+        let asked = self.server.call(Method::HEAD, &path, None, Repeat::Always).await;
+        asked.is_ok_and(|reply| reply.status == reqwest::StatusCode::NOT_FOUND)
+    }
+}
+
+impl Way<'_> {
+    async fn send(&self, path: String, content: Bytes) -> Result<()> {
+        let member = Member::whole(path, vec![content], Traits::default());
+        self.tally.members.fetch_add(1, Relaxed);
+        self.tally.bytes.fetch_add(member.size(), Relaxed);
+        self.out.send(Batch { members: vec![member] }).await.map_err(|_| Error::failed("the archive is gone"))
+    }
+}
+
+impl Tally {
+    fn inventory(&self, problems: Vec<Omission>) -> Inventory {
+        let (items, bytes) = (self.members.load(Relaxed), self.bytes.load(Relaxed));
+        Inventory { items, bytes, problems, ..Inventory::default() }
+    }
+}
