@@ -75,6 +75,7 @@ impl Reusable {
             let (_, contents) = self.last.entry(source.name.clone()).or_insert((source.items, Contents::default()));
             // A night that lacks them says nothing about what was saved before.
             contents.events = contents.events.take().or(source.contents.events.clone());
+            contents.documents = contents.documents.take().or(source.contents.documents.clone());
             if !is_for_the_same {
                 continue;
             }
@@ -113,14 +114,22 @@ impl Reusable {
         Some(Omission { what: "events".into(), why, count: None })
     }
 
-    /// Nothing at all is a problem where there was something: most often a volume that is not mounted.
+    /// Nothing at all is a problem where there was something: most often a volume that is not mounted, or a server that was made
+    /// anew.
     pub fn judge_emptiness(&self, source: &str, inventory: &mut Inventory) {
         let omission = |why: String| Omission { what: source.into(), why, count: None };
-        match self.last.get(source) {
-            Some((before, _)) if *before > 0 && inventory.skipped.is_empty() => {
-                inventory.problems.push(omission(format!("nothing is there, and the last backup had {before}")));
+        let last = self.last.get(source);
+        let documents_before = last.and_then(|(_, contents)| contents.documents.as_ref()).map_or(0, |d| d.count);
+        let before = last.map_or(0, |(items, _)| *items);
+        if inventory.items > 0 {
+            if documents_before > 0 && inventory.contents.documents.is_none() {
+                let why = format!("no documents are there, and the last backup had {documents_before}");
+                inventory.problems.push(omission(why));
             }
-            _ => inventory.notices.push(omission("nothing is there".into())),
+        } else if before > 0 && inventory.skipped.is_empty() {
+            inventory.problems.push(omission(format!("nothing is there, and the last backup had {before}")));
+        } else {
+            inventory.notices.push(omission("nothing is there".into()));
         }
     }
 }

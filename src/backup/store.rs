@@ -55,7 +55,7 @@ pub(super) async fn save(
     if inventory.problems.is_empty() {
         inventory.notices.extend(reusable.gap(name, &inventory.contents));
     }
-    if inventory.items == 0 {
+    if inventory.problems.is_empty() || inventory.items == 0 {
         reusable.judge_emptiness(name, &mut inventory);
     }
     let count = inventory.problems.len();

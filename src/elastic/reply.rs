@@ -59,13 +59,7 @@ impl fmt::Display for Refusal {
 
 /// The error of one item of a bulk request, in words.
 pub fn explain(error: &Value) -> String {
-    let said = |value: &Value| value.as_str().unwrap_or_default().to_string();
-    with_cause(
-        format!("{}: {}", said(&error["type"]), said(&error["reason"])),
-        &serde_json::json!({
-            "caused_by": error["caused_by"],
-        }),
-    )
+    with_cause(error["reason"].as_str().unwrap_or_default().to_string(), error)
 }
 
 #[cfg(test)]

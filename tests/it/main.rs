@@ -35,6 +35,7 @@ mod schedule_next;
 mod scheduler;
 mod shipped;
 mod source_access;
+mod source_elasticsearch;
 mod source_files;
 mod source_lost;
 mod source_objects;

@@ -22,9 +22,6 @@ use crate::reader::StoredFrame;
 /// How often the items that a busy server did not take are sent again.
 const TRIES: u32 = 8;
 
-/// Reasons that are kept apart; more of them say no more.
-const REASONS: usize = 5;
-
 /// Where documents go.
 pub struct Load<'a> {
     pub work: &'a Work,
@@ -45,22 +42,34 @@ pub struct Load<'a> {
 pub struct Loaded {
     /// Documents that were sent.
     pub sent: u64,
-    /// Documents that the server did not take, by reason.
-    pub refused: BTreeMap<String, u64>,
+    /// Documents that the server did not take, by the kind of error: how many, and the reason of the first.
+    pub refused: BTreeMap<String, (u64, String)>,
 }
 
 impl Loaded {
     /// How many it did not take.
     pub fn refused_in_all(&self) -> u64 {
-        self.refused.values().sum()
+        self.refused.values().map(|(count, _)| count).sum()
     }
 
-    fn refuse(&mut self, reason: String) {
-        let reason = match self.refused.len() < REASONS || self.refused.contains_key(&reason) {
-            true => reason,
-            false => "other reasons".into(),
-        };
-        *self.refused.entry(reason).or_default() += 1;
+    /// Why, in words; none when it took everything.
+    pub fn why(&self) -> Option<String> {
+        let each = |(kind, (count, first)): (&String, &(u64, String))| format!("{count} × {kind}, the first: {first}");
+        let all: Vec<_> = self.refused.iter().map(each).collect();
+        Some(all.join("; ")).filter(|_| !all.is_empty())
+    }
+
+    /// Adds what came of another part.
+    pub fn add(&mut self, other: Loaded) {
+        self.sent += other.sent;
+        for (kind, (count, first)) in other.refused {
+            self.refused.entry(kind).or_insert((0, first)).0 += count;
+        }
+    }
+
+    fn refuse(&mut self, error: &Value) {
+        let kind = error["type"].as_str().unwrap_or("error").to_string();
+        self.refused.entry(kind).or_insert_with(|| (0, explain(error))).0 += 1;
     }
 }
 
@@ -141,7 +150,7 @@ impl Load<'_> {
                 // The first time it was taken, and so it is there the second time.
                 IS_THERE if self.only_create => {}
                 status if BUSY.contains(&status) && !is_last => again.extend_from_slice(pair),
-                _ => refused.refuse(explain(&item["error"])),
+                _ => refused.refuse(&item["error"]),
             }
         }
         Ok(again.into())
@@ -204,10 +213,16 @@ mod tests {
     }
 
     #[test]
-    fn reasons_are_counted_and_only_some_are_kept_apart() {
+    fn errors_are_counted_by_their_kind() {
         let mut loaded = Loaded::default();
-        (0..20).for_each(|number| loaded.refuse(format!("reason {}", number % 10)));
-        assert_eq!((loaded.refused_in_all(), loaded.refused.len()), (20, REASONS + 1));
-        assert_eq!((loaded.refused["reason 0"], loaded.refused["other reasons"]), (2, 10));
+        for number in 0..3 {
+            let error = serde_json::json!({ "type": "parse", "reason": format!("document {number}") });
+            loaded.refuse(&error);
+        }
+        let mut all = Loaded { sent: 10, ..Loaded::default() };
+        all.add(loaded);
+        assert_eq!((all.refused_in_all(), all.sent), (3, 10));
+        assert_eq!(all.why().as_deref(), Some("3 × parse, the first: document 0"));
+        assert_eq!(Loaded::default().why(), None);
     }
 }

@@ -229,9 +229,7 @@ impl Restorer<'_> {
                 only_create: target.is_stream,
                 lanes: self.lanes,
             };
-            let loaded = load.run(&index.frames).await?;
-            all.sent += loaded.sent;
-            loaded.refused.into_iter().for_each(|(why, count)| *all.refused.entry(why).or_default() += count);
+            all.add(load.run(&index.frames).await?);
         }
         Ok(all)
     }
@@ -281,11 +279,10 @@ impl Restorer<'_> {
 }
 
 fn wrong_with(target: &Target<'_>, loaded: &Loaded, count: u64) -> Option<String> {
-    let refused = loaded.refused.iter().map(|(why, count)| format!("{count} × {why}")).collect::<Vec<_>>().join("; ");
-    match target.count() {
-        _ if !refused.is_empty() => Some(format!("{} documents were not taken: {refused}", loaded.refused_in_all())),
-        None => Some(format!("not all of its documents were saved; the {} that were are there", loaded.sent)),
-        Some(saved) if count != saved => Some(format!("it has {count} documents, and {saved} were saved")),
-        Some(_) => None,
+    match (loaded.why(), target.count()) {
+        (Some(why), _) => Some(format!("{} documents were not taken: {why}", loaded.refused_in_all())),
+        (None, None) => Some(format!("not all of its documents were saved; the {} that were are there", loaded.sent)),
+        (None, Some(saved)) if count != saved => Some(format!("it has {count} documents, and {saved} were saved")),
+        (None, Some(_)) => None,
     }
 }

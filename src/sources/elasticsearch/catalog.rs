@@ -51,7 +51,8 @@ pub(super) async fn read(server: &Elastic, scope: &ElasticsearchScope) -> Result
     let all = server.get("*?expand_wildcards=all&flat_settings=true").await?;
     let states =
         server.get("_cluster/state/metadata?filter_path=metadata.indices.*.state&expand_wildcards=all").await?;
-    let stats = server.get(&format!("_stats?level=shards&expand_wildcards=all&filter_path={STATISTICS}")).await?;
+    let stats =
+        server.get(&format!("_stats?level=shards&expand_wildcards=open,hidden&filter_path={STATISTICS}")).await?;
     let hidden = if server.product == Product::Elasticsearch { "?expand_wildcards=all" } else { "" };
     let streams = server.get_if_served(&format!("_data_stream{hidden}")).await?.unwrap_or_default();
     let all = all.as_object().ok_or_else(|| Error::failed(format!("{} lists no indices", server.shown())))?;

@@ -19,6 +19,7 @@ mod proxy_upstream;
 pub mod s3;
 pub mod s3_client;
 pub mod scratch;
+pub mod search;
 mod selftest;
 
 pub use aggregated::serve_aggregated;
@@ -31,6 +32,7 @@ pub use prometheus::Prometheus;
 pub use s3::{BucketKind, S3Server};
 pub use s3_client::{Credentials, S3Client};
 pub use scratch::Scratch;
+pub use search::{Search, SearchServer, search};
 
 /// How long a test waits for anything before it fails: long enough for a busy machine, short enough to notice.
 pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(150);
