@@ -21,9 +21,13 @@ pub struct Assets {
     pub kustomize: PathBuf,
     /// The folder with Prometheus and promtool.
     pub prometheus: PathBuf,
+    /// The folder with kubelet, kube-scheduler and kube-controller-manager.
+    pub node: PathBuf,
+    /// The folder with containerd and images, as `tests/rig/node/containers` describes it.
+    pub containers: PathBuf,
 }
 
-const VARIABLES: [&str; 7] = [
+const VARIABLES: [&str; 9] = [
     "KUBEBUILDER_ASSETS",
     "CKBACKUP_TEST_VERSITYGW",
     "CKBACKUP_TEST_AZURITE",
@@ -31,33 +35,36 @@ const VARIABLES: [&str; 7] = [
     "CKBACKUP_TEST_AGE_VECTORS",
     "CKBACKUP_TEST_KUSTOMIZE",
     "CKBACKUP_TEST_PROMETHEUS",
+    "CKBACKUP_TEST_NODE",
+    "CKBACKUP_TEST_CONTAINERS",
 ];
 
 /// The assets of this machine. A test that needs them fails when they are missing: it never skips itself.
 pub fn assets() -> &'static Assets {
     static ASSETS: OnceLock<Assets> = OnceLock::new();
     ASSETS.get_or_init(|| {
-        let [control_plane, versitygw, azurite, age_plugin, age_vectors, kustomize, prometheus] =
+        let [control_plane, versitygw, azurite, age_plugin, age_vectors, kustomize, prometheus, node, containers] =
             from_environment().unwrap_or_else(from_setup);
-        Assets { control_plane, versitygw, azurite, age_plugin, age_vectors, kustomize, prometheus }
+        Assets { control_plane, versitygw, azurite, age_plugin, age_vectors, kustomize, prometheus, node, containers }
     })
 }
 
 /// The environment in which another test process finds the same.
 pub fn variables() -> Vec<(&'static str, PathBuf)> {
-    let Assets { control_plane, versitygw, azurite, age_plugin, age_vectors, kustomize, prometheus } = assets();
-    let values = [control_plane, versitygw, azurite, age_plugin, age_vectors, kustomize, prometheus];
+    let Assets { control_plane, versitygw, azurite, age_plugin, age_vectors, kustomize, prometheus, node, containers } =
+        assets();
+    let values = [control_plane, versitygw, azurite, age_plugin, age_vectors, kustomize, prometheus, node, containers];
     VARIABLES.into_iter().zip(values.map(PathBuf::clone)).collect()
 }
 
 /// As `make test` sets it.
-fn from_environment() -> Option<[PathBuf; 7]> {
+fn from_environment() -> Option<[PathBuf; 9]> {
     let values = VARIABLES.map(|name| std::env::var_os(name).map(PathBuf::from));
     values.iter().all(Option::is_some).then(|| values.map(Option::unwrap))
 }
 
 /// For a plain `cargo test`, after `make test` or `tests/rig/setup test` ran once.
-fn from_setup() -> [PathBuf; 7] {
+fn from_setup() -> [PathBuf; 9] {
     let print = VARIABLES.map(|name| format!("\"${name}\"")).join(" ");
     let script =
         format!("environment=$(tests/rig/setup --print-env test) && eval \"$environment\" && printf '%s\\n' {print}");
