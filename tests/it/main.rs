@@ -18,6 +18,7 @@ mod data_stage;
 mod deploy;
 mod harness;
 mod job_rights;
+mod node;
 mod proof;
 mod restore_choice;
 mod restore_diff;
