@@ -10,7 +10,7 @@
 //!        └ backup  restore  rotation one run; one plan; which backups stay
 //!           └ reader                 a committed backup: trust, index, members, verification
 //!              └ sources ─ cluster   what is backed up; the only door to the Kubernetes API
-//!                elastic             an Elasticsearch or OpenSearch server
+//!                command   elastic   a command, here or in a pod; an Elasticsearch or OpenSearch server
 //!                archive   vault     tar, zstd, age; object storage, manifest, signature
 //!                endpoint            an HTTP server that something is read from
 //!                 └ config           schedules and plans, checked
@@ -43,6 +43,7 @@ pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod cluster;
+pub mod command;
 pub mod config;
 pub mod drill;
 pub mod elastic;

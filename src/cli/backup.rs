@@ -18,7 +18,7 @@ use crate::cluster::Cluster;
 use crate::config::{self, CONFIGURATION_SOURCE, Name, Rotate, Schedule, SourceKind, SourceSpec};
 use crate::error::{Context, Error, Kind, Result};
 use crate::scheduler::{Lease, Night, Timing};
-use crate::sources::{Elasticsearch, Files, Kubernetes, Prometheus, Source};
+use crate::sources::{Command, Elasticsearch, Files, Kubernetes, Prometheus, Source};
 use crate::vault::Vault;
 use crate::vault::manifest::{Manifest, Omission, SourceRecord, Status, WindowRecord};
 use crate::vault::signature::Signer;
@@ -367,6 +367,10 @@ fn build(source: &SourceSpec, ready: &Ready) -> Result<Box<dyn Source>> {
         SourceKind::Kubernetes(scope) => Box::new(Kubernetes::new(name, ready.cluster()?.clone(), scope.clone())),
         SourceKind::Files(scope) => Box::new(Files::new(name, scope.clone())),
         SourceKind::Prometheus(scope) => Box::new(Prometheus::new(name, scope.clone())?),
+        SourceKind::Command(scope) => {
+            let cluster = source.kind.needs_cluster().then(|| ready.cluster().cloned()).transpose()?;
+            Box::new(Command::new(name, scope.clone(), cluster))
+        }
         SourceKind::Elasticsearch(scope) => Box::new(Elasticsearch::new(name, scope.clone())),
     })
 }

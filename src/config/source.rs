@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::command::{self, CommandPlace, CommandScope};
 use super::duration::parse_duration;
 use super::elasticsearch::{self, ElasticsearchScope};
 use super::names::Name;
@@ -46,6 +47,8 @@ pub enum SourceKind {
     Prometheus(PrometheusScope),
     /// The indices of an Elasticsearch or OpenSearch.
     Elasticsearch(ElasticsearchScope),
+    /// The output of a command.
+    Command(CommandScope),
 }
 
 impl SourceKind {
@@ -56,12 +59,17 @@ impl SourceKind {
             SourceKind::Files(_) => "files",
             SourceKind::Prometheus(_) => "prometheus",
             SourceKind::Elasticsearch(_) => "elasticsearch",
+            SourceKind::Command(_) => "command",
         }
     }
 
     /// Whether it is read from the cluster's API.
     pub fn needs_cluster(&self) -> bool {
-        matches!(self, SourceKind::Kubernetes(_))
+        match self {
+            SourceKind::Kubernetes(_) => true,
+            SourceKind::Command(scope) => scope.place != CommandPlace::Here,
+            _ => false,
+        }
     }
 }
 
@@ -169,11 +177,12 @@ fn source_kind(raw: &raw::Source, path: &str, folder: &Path, problems: &mut Prob
         }
     };
     let path = format!("{path}.{kind}");
-    match (&raw.kubernetes, &raw.files, &raw.prometheus, &raw.elasticsearch) {
+    match (&raw.kubernetes, &raw.files, &raw.prometheus, &raw.elasticsearch, &raw.command) {
         (Some(raw), ..) => scope::validate(raw, &path, problems).map(SourceKind::Kubernetes),
         (_, Some(raw), ..) => files(raw, &path, folder, problems).map(SourceKind::Files),
-        (_, _, Some(raw), _) => prometheus(raw, &path, folder, problems).map(SourceKind::Prometheus),
-        (.., Some(raw)) => elasticsearch::validate(raw, &path, folder, problems).map(SourceKind::Elasticsearch),
+        (_, _, Some(raw), ..) => prometheus(raw, &path, folder, problems).map(SourceKind::Prometheus),
+        (.., Some(raw)) => command::validate(raw, &path, problems).map(SourceKind::Command),
+        (.., Some(raw), _) => elasticsearch::validate(raw, &path, folder, problems).map(SourceKind::Elasticsearch),
         _ => {
             let what = "is not supported by this version; remove the source, or upgrade ckbackup";
             problems.add(&path, format!("source kind `{kind}` {what}"));

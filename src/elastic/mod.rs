@@ -111,6 +111,8 @@ impl Elastic {
     pub async fn get_if_served(&self, path: &str) -> Result<Option<Value>> {
         let reply = self.call(Method::GET, path, None, Repeat::Always).await?;
         match reply.status {
+            // Where there is none of a kind, some parts answer so, and with nothing.
+            StatusCode::NOT_FOUND if &*reply.body == b"{}" => Ok(Some(Value::Object(Default::default()))),
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Ok(None),
             StatusCode::BAD_REQUEST if Refusal::of(&reply).is_not_served() => Ok(None),
             _ => self.json(path, &reply).map(Some),

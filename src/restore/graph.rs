@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::apply::{Tally, Work, apply, write_owner_references};
+use super::command::restore_command;
 use super::elasticsearch::restore_elasticsearch;
 use super::files::{of_the_backup, restore_files};
 use super::gate::Closed;
@@ -114,6 +115,7 @@ async fn run_step(work: &Arc<Work>, step: usize, operator: Arc<dyn Operator>) ->
         }
         Action::Files(wanted) => ended(work, step, restore_files(work, step, wanted).await).await,
         Action::Prometheus(wanted) => ended(work, step, restore_prometheus(work, step, wanted).await).await,
+        Action::Command(wanted) => ended(work, step, restore_command(work, step, wanted).await).await,
         Action::Elasticsearch(wanted) => ended(work, step, restore_elasticsearch(work, step, wanted).await).await,
         Action::Gate(_) if work.dry_run => (StepStatus::Planned, Tally::default(), None),
         Action::Gate(gate) => {

@@ -9,6 +9,7 @@
 
 mod apply;
 mod clock;
+mod command;
 mod compile;
 mod elasticsearch;
 mod files;

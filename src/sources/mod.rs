@@ -1,5 +1,6 @@
 //! The sources: things that are backed up. Each gives batches of members, and says what it saw and what is missing.
 
+mod command;
 mod elasticsearch;
 mod file_reader;
 mod files;
@@ -10,6 +11,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+pub use self::command::Command;
 pub use self::elasticsearch::{Elasticsearch, identity_of};
 pub use self::files::Files;
 pub use self::kubernetes::Kubernetes;

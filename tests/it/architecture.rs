@@ -10,7 +10,7 @@ const LEVELS: &[&[&str]] = &[
     &["backup", "restore", "rotation"],
     &["reader"],
     &["sources"],
-    &["elastic"],
+    &["command", "elastic"],
     &["archive", "vault", "cluster", "endpoint"],
     &["config"],
     &["inventory", "member", "object_path"],

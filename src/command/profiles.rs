@@ -1,0 +1,128 @@
+//! The commands of the profiles: how a PostgreSQL and an InfluxDB are asked, saved and filled.
+
+/// PostgreSQL's programs with the password that its container was given; `sh` is in every image that has them.
+const WITH_PASSWORD: &str = "PGPASSWORD=\"${PGPASSWORD:-$POSTGRES_PASSWORD}\"; export PGPASSWORD; exec \"$@\"";
+
+fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(ToString::to_string).collect()
+}
+
+fn postgres(program: &[&str]) -> Vec<String> {
+    owned(&[&["sh", "-c", WITH_PASSWORD, "sh"], program].concat())
+}
+
+/// What ends a whole dump of all roles.
+pub const END_OF_ROLES: &str = "PostgreSQL database cluster dump complete";
+
+/// What ends a whole dump of a database.
+pub const END_OF_DATABASE: &str = "PostgreSQL database dump complete";
+
+/// Writes roles and tablespaces.
+pub fn dump_roles(user: &str) -> Vec<String> {
+    postgres(&["pg_dumpall", "--globals-only", "--no-password", "--username", user])
+}
+
+/// Writes a database.
+pub fn dump_database(user: &str, database: &str) -> Vec<String> {
+    postgres(&["pg_dump", "--no-password", "--username", user, "--dbname", &connection(database)])
+}
+
+/// Asks for rows, one on a line, with tabulators between their fields.
+pub fn query(user: &str, database: &str, sql: &str) -> Vec<String> {
+    postgres(&[
+        "psql",
+        "-X",
+        "-q",
+        "-w",
+        "-A",
+        "-t",
+        "-F",
+        "\t",
+        "-v",
+        "ON_ERROR_STOP=1",
+        "-U",
+        user,
+        "-d",
+        &connection(database),
+        "-c",
+        sql,
+    ])
+}
+
+/// Runs statements from its standard input, all or none of them, and stops at the first that fails.
+pub fn feed(user: &str, database: &str) -> Vec<String> {
+    let feeding = [
+        "psql",
+        "-X",
+        "-q",
+        "-w",
+        "-v",
+        "ON_ERROR_STOP=1",
+        "--single-transaction",
+        "-U",
+        user,
+        "-d",
+        &connection(database),
+    ];
+    // What it prints is of no use.
+    let script = format!("{WITH_PASSWORD} >/dev/null");
+    owned(&[&["sh", "-c", &script, "sh"], &feeding[..]].concat())
+}
+
+/// A database's name could be taken for a whole connection string.
+fn connection(database: &str) -> String {
+    format!("dbname='{}'", database.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+/// A name within SQL.
+pub fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A text within SQL.
+pub fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// Writes all databases of an InfluxDB, as a tar.
+pub fn back_up_influxdb() -> Vec<String> {
+    let script =
+        "d=$(mktemp -d) && trap 'rm -rf \"$d\"' EXIT && influxd backup -portable \"$d\" >&2 && tar -C \"$d\" -cf - .";
+    owned(&["sh", "-c", script])
+}
+
+/// Fills an InfluxDB from such a tar.
+pub fn restore_influxdb() -> Vec<String> {
+    let script =
+        "d=$(mktemp -d) && trap 'rm -rf \"$d\"' EXIT && tar -C \"$d\" -xf - && influxd restore -portable \"$d\"";
+    owned(&["sh", "-c", script])
+}
+
+/// Asks an InfluxDB, which answers in lines with commas.
+pub fn ask_influxdb(query: &str) -> Vec<String> {
+    owned(&["influx", "-format", "csv", "-execute", query])
+}
+
+/// The databases in an InfluxDB's answer, without its own.
+pub fn databases_of(answer: &str) -> Vec<String> {
+    let name = |line: &str| line.split_once(',').map(|(_, name)| name.trim().to_string());
+    answer.lines().filter_map(name).filter(|name| name != "name" && name != "_internal" && !name.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_names() {
+        assert_eq!(identifier("a\"; drop"), "\"a\"\"; drop\"");
+        assert_eq!(literal("it's"), "'it''s'");
+        assert_eq!(connection("a'b"), "dbname='a\\'b'");
+    }
+
+    #[test]
+    fn an_influxdb_lists_its_databases() {
+        assert_eq!(databases_of("name,name\ndatabases,_internal\ndatabases,metrics\n"), ["metrics"]);
+        assert_eq!(databases_of(""), Vec::<String>::new());
+    }
+}
