@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{DONE, Global, Outcome, Output};
-use crate::config::{self, KubernetesScope, Name, Schedule, SourceKind};
+use crate::config::{self, CommandPlace, CommandScope, KubernetesScope, Name, Schedule, SourceKind, SourceSpec};
 use crate::error::{Context, Result};
 
 const EXAMPLES: &str = "\

@@ -36,6 +36,7 @@ mod schedule_next;
 mod scheduler;
 mod shipped;
 mod source_access;
+mod source_command;
 mod source_elasticsearch;
 mod source_files;
 mod source_lost;

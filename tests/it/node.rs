@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::harness::command::is_running;
 use crate::harness::{Ckbackup, Node, Scratch, eventually, shared_node};
 
-const PODS: &str = r#"
+pub const PODS: &str = r#"
 apiVersion: v1
 kind: Pod
 metadata: {name: box}
@@ -41,7 +41,7 @@ spec:
 const STREAMED: usize = 50_000_000;
 
 /// Runs a command in a pod, with this as its input, and returns how it ended and what it wrote.
-async fn exec(node: &Node, namespace: &str, pod: &str, command: &[&str], input: Vec<u8>) -> (Status, Vec<u8>) {
+pub async fn exec(node: &Node, namespace: &str, pod: &str, command: &[&str], input: Vec<u8>) -> (Status, Vec<u8>) {
     let pods = kube::Api::<Pod>::namespaced(node.client().await, namespace);
     let streams = AttachParams::default().stdin(!input.is_empty()).stderr(false);
     let streams = streams.max_stdin_buf_size(64 << 10).max_stdout_buf_size(64 << 10);
@@ -64,7 +64,7 @@ async fn exec(node: &Node, namespace: &str, pod: &str, command: &[&str], input: 
 }
 
 /// The output of a command that succeeds.
-async fn output_of(node: &Node, namespace: &str, pod: &str, command: &[&str]) -> String {
+pub async fn output_of(node: &Node, namespace: &str, pod: &str, command: &[&str]) -> String {
     let (status, output) = exec(node, namespace, pod, command, Vec::new()).await;
     let output = String::from_utf8(output).unwrap();
     assert_eq!(status.status.as_deref(), Some("Success"), "{status:?} {output}");

@@ -11,7 +11,7 @@ use super::super::files::of_the_backup;
 use super::super::summary::Outcome;
 use crate::archive::frame;
 use crate::archive::index::Entry;
-use crate::command::{Exit, Record, Running, Saved};
+use crate::command::{Exit, Input, Record, Running, Saved};
 use crate::error::{Context, Error, Result};
 use crate::reader::StoredFrame;
 
@@ -138,20 +138,8 @@ impl<'a> Outputs<'a> {
     /// Sends an output to a command that runs, and waits for its end.
     pub async fn send(&self, file: &str, mut running: Running, sent: impl Fn(u64)) -> Result<Exit> {
         let output = self.all.get(file).ok_or_else(|| Error::failed(format!("the backup has no output {file}")))?;
-        let mut input = running.input.take().ok_or_else(|| Error::failed("the command has no input"))?;
-        let sending = async {
-            let parts: Vec<_> = output.parts.iter().map(|part| self.part(part)).collect();
-            let mut parts = futures::stream::iter(parts).buffered(AHEAD);
-            while let Some(part) = parts.next().await {
-                let part = of_the_backup(self.work, part).await?;
-                if input.write_all(&part).await.is_err() {
-                    // It wants no more: how it ended says why.
-                    return Ok(false);
-                }
-                sent(part.len() as u64);
-            }
-            Ok::<_, Error>(input.shutdown().await.is_ok())
-        };
+        let input = running.input.take().ok_or_else(|| Error::failed("the command has no input"))?;
+        let sending = self.send_parts(output, input, sent);
         // What it writes must be taken, or it waits for that.
         let mut rest = [0; 8192];
         let reading = async { while let Ok(1..) = running.output.read(&mut rest).await {} };
@@ -162,6 +150,23 @@ impl<'a> Outputs<'a> {
             true => Err(Error::failed("the command ended before it had read everything")),
             false => Ok(exit),
         }
+    }
+}
+
+impl Outputs<'_> {
+    /// Whether the command took everything. Its input is closed in the end.
+    async fn send_parts(&self, output: &Output, mut input: Input, sent: impl Fn(u64)) -> Result<bool> {
+        let parts: Vec<_> = output.parts.iter().map(|part| self.part(part)).collect();
+        let mut parts = futures::stream::iter(parts).buffered(AHEAD);
+        while let Some(part) = parts.next().await {
+            let part = of_the_backup(self.work, part).await?;
+            if input.write_all(&part).await.is_err() {
+                // It wants no more: how it ended says why.
+                return Ok(false);
+            }
+            sent(part.len() as u64);
+        }
+        Ok(input.shutdown().await.is_ok())
     }
 }
 
