@@ -5,11 +5,14 @@ use std::time::{Duration, Instant};
 
 use clap::{ArgGroup, Args};
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
+use super::metrics_file::{MetricsFileArgs, look};
 use super::rotate::{self, Rotated, rotate};
 use super::shared::ClusterArgs;
 use super::table::Table;
 use super::window::{Admission, Held, admit, open_window, stop_at_close, take_lease};
+use super::witness::{Witness, is_failure};
 use super::{DONE, Global, Outcome, Output, words};
 use crate::archive::age::{self, Recipients};
 use crate::backup::{ClusterFacts, Permission, Run};
@@ -17,6 +20,7 @@ use crate::clock::SystemClock;
 use crate::cluster::Cluster;
 use crate::config::{self, CONFIGURATION_SOURCE, Name, Rotate, Schedule, SourceKind, SourceSpec};
 use crate::error::{Context, Error, Kind, Result};
+use crate::observe::{Reason, Subject, Trust, VaultView};
 use crate::scheduler::{Lease, Night, Timing};
 use crate::sources::{Files, Kubernetes, Prometheus, Source};
 use crate::vault::Vault;
@@ -60,6 +64,8 @@ pub struct BackupArgs {
     name: Option<Name>,
     #[command(flatten)]
     cluster: ClusterArgs,
+    #[command(flatten)]
+    metrics: MetricsFileArgs,
 }
 
 /// The summary of a run.
@@ -112,15 +118,55 @@ struct Ready {
 
 pub(super) async fn run(args: &BackupArgs, global: &Global) -> Outcome {
     let schedule = config::read_schedule(&args.schedule, args.name.as_ref().map(Name::as_str))?;
-    let timing = if args.window { Some(open_window(&schedule)?) } else { None };
-    let wanted = wanted_sources(&schedule, &args.sources)?;
-    take_backup(schedule, timing, wanted, &args.cluster, global).await
+    let witness = Witness::new(&schedule, args.window, &args.cluster, global);
+    let outcome = take_asked_for(args, &schedule, &witness, global).await;
+    if args.metrics.file.is_some() {
+        leave_metrics(args, &schedule, &witness, global).await;
+    }
+    outcome
+}
+
+async fn take_asked_for(args: &BackupArgs, schedule: &Schedule, witness: &Witness, global: &Global) -> Outcome {
+    let timing = match args.window.then(|| open_window(schedule)).transpose() {
+        Ok(timing) => timing,
+        Err(e) => {
+            if e.kind() == Kind::WindowMissed {
+                witness.ring(Reason::WindowMissed, &e.one_line()).await;
+                witness.attempted(global.now(), global.now(), e.kind().exit_code());
+            }
+            return Err(e);
+        }
+    };
+    let wanted = wanted_sources(schedule, &args.sources)?;
+    take_backup(schedule.clone(), timing, wanted, &args.cluster, witness, global).await
 }
 
 /// The window's run of a schedule.
-pub(super) async fn take_in_window(schedule: Schedule, cluster: &ClusterArgs, global: &Global) -> Outcome {
+pub(super) async fn take_in_window(
+    schedule: Schedule,
+    cluster: &ClusterArgs,
+    witness: &Witness,
+    global: &Global,
+) -> Outcome {
     let (timing, wanted) = (open_window(&schedule)?, schedule.sources.clone());
-    take_backup(schedule, Some(timing), wanted, cluster, global).await
+    take_backup(schedule, Some(timing), wanted, cluster, witness, global).await
+}
+
+/// What the vault says after the run, by the word of this job's own key.
+async fn leave_metrics(args: &BackupArgs, schedule: &Schedule, witness: &Witness, global: &Global) {
+    let (attempt, rotation) = witness.take();
+    let mut subject = Subject::of(schedule);
+    subject.attempt = attempt;
+    match Signer::read(&schedule.signing_key) {
+        Ok(signer) => {
+            let own = signer.signers();
+            let trust = Trust { backups: &own, proofs: None };
+            look(&schedule.vault, &mut subject, trust, global).await;
+        }
+        // The run has told what is wrong with the key.
+        Err(_) => subject.vault = VaultView::unreachable(),
+    }
+    args.metrics.write(vec![subject], rotation.into_iter().collect(), global);
 }
 
 /// Takes a backup; with a timing, that of the night.
@@ -129,17 +175,60 @@ async fn take_backup(
     timing: Option<Timing>,
     wanted: Vec<SourceSpec>,
     cluster: &ClusterArgs,
+    witness: &Witness,
     global: &Global,
 ) -> Outcome {
+    let began = global.now();
+    let outcome = match commit(schedule, timing, wanted, cluster, witness, global).await {
+        Ok(Ended::Committed(done)) => conclude(&done, witness, global).await,
+        Ok(Ended::Before(taken)) => return tell_taken(&taken, global),
+        Err(e) => {
+            if is_failure(e.kind()) {
+                witness.ring(Reason::BackupFailed, &e.one_line()).await;
+            }
+            Err(e)
+        }
+    };
+    let code = outcome.as_ref().map_or_else(|e| e.kind().exit_code(), |code| *code);
+    witness.attempted(began, global.now(), code);
+    outcome
+}
+
+/// What a run came to.
+enum Ended {
+    /// A backup.
+    Committed(Box<Done>),
+    /// Nothing: tonight's run was taken before.
+    Before(Taken),
+}
+
+/// A backup that was committed.
+struct Done {
+    ready: Ready,
+    manifest: Manifest,
+    seconds: f64,
+    /// What is to be told of a run that was not done when its window closed.
+    closed: Option<String>,
+}
+
+/// From nothing to a committed backup.
+async fn commit(
+    schedule: Schedule,
+    timing: Option<Timing>,
+    wanted: Vec<SourceSpec>,
+    cluster: &ClusterArgs,
+    witness: &Witness,
+    global: &Global,
+) -> Result<Ended> {
     let mut begin = Instant::now();
     let ready = tokio::select! {
         biased;
         () = global.cancel.cancelled() => Err(Error::new(Kind::Interrupted, "interrupted; nothing was written")),
-        ready = prepare(schedule, timing, &wanted, cluster, global) => ready,
+        ready = prepare(schedule, timing, &wanted, cluster, witness, global) => ready,
     }?;
     let (mut ready, night) = match ready {
         Prepared::Ready(ready, night) => (ready, night),
-        Prepared::Taken(taken) => return tell_taken(&taken, global),
+        Prepared::Taken(taken) => return Ok(Ended::Before(taken)),
     };
     if night.is_some() {
         // Waiting for its turn is no part of the run.
@@ -150,28 +239,75 @@ async fn take_backup(
             "not all sources of the schedule are asked for: the backup will be partial, and `latest` passes over it",
         );
     }
-    let taken = take(&ready, &wanted, night.as_ref(), global).await;
+    let stop = night.as_ref().map(|(_, night)| stop_at_close(&ready.schedule, night)).unwrap_or_default();
+    let taken = take(&ready, &wanted, night.as_ref(), stop.clone(), global).await;
     ready.release().await;
     let manifest = taken?;
-    if let Some((_, night)) = night.filter(|(_, night)| night.closes < manifest.finished) {
+    let closed = night.and_then(|(_, night)| at_close(&manifest, &night, &stop));
+    Ok(Ended::Committed(Box::new(Done { ready: *ready, manifest, seconds: begin.elapsed().as_secs_f64(), closed })))
+}
+
+/// What is to be told of a run that was not done when its window closed.
+fn at_close(manifest: &Manifest, night: &Night, stop: &CancellationToken) -> Option<String> {
+    if night.closes < manifest.finished {
         let late = words::whole_span(manifest.finished.duration_since(night.closes).as_secs().unsigned_abs());
-        global.warn(format!("the run ended {late} after the window had closed at {}", night.closes));
+        return Some(format!("the run ended {late} after the window had closed at {}", night.closes));
     }
-    let seconds = begin.elapsed().as_secs_f64();
-    let rotated = rotate_after(&ready, global).await;
-    let mut summary = summarize(&manifest, ready.vault.shown(), seconds);
+    let cut = stop.is_cancelled() && manifest.status == Status::Partial;
+    cut.then(|| format!("the window closes at {}, before everything was read", night.closes))
+}
+
+/// What comes after the commit: older backups are rotated, and everybody is told.
+async fn conclude(done: &Done, witness: &Witness, global: &Global) -> Outcome {
+    let Done { ready, manifest, seconds, closed } = done;
+    if let Some(note) = closed {
+        global.warn(note);
+        witness.ring(Reason::WindowClosed, note).await;
+    }
+    let rotated = rotate_after(ready, global).await;
+    let mut summary = summarize(manifest, ready.vault.shown(), *seconds);
     summary.rotation = rotated.as_ref().and_then(|rotated| rotated.as_ref().ok()).map(|rotated| &rotated.report);
     tell_problems(&summary, global);
+    let (reason, note) = verdict(&summary);
+    witness.ring(reason, &note).await;
+    if manifest.status == Status::Partial {
+        global.warn(&note);
+    }
     global.print(&summary, |form| human(&summary, form))?;
     let code = exit_code(manifest.status);
-    match rotated {
-        None => Ok(code),
-        Some(Ok(rotated)) => {
+    let Some(rotated) = rotated else { return Ok(code) };
+    let after = match &rotated {
+        Ok(rotated) => {
             global.note(rotated.sentence());
-            let after = rotated.tell(global);
-            Ok(if code == DONE { after } else { code })
+            Ok(rotated.tell(global))
         }
-        Some(Err(e)) => Err(e.within(format!("{} is committed, but older backups were not rotated", manifest.id))),
+        Err(e) => Err(e),
+    };
+    let rotation_code = after.as_ref().map_or_else(|e| e.kind().exit_code(), |code| *code);
+    let cluster = ready.schedule.cluster.as_str();
+    witness.rotated(rotate::check(cluster, rotated.as_ref().ok(), rotation_code, global.now()));
+    if rotation_code != DONE {
+        let why = after.err().map_or("a backup is damaged, or was not removed; the log says more".into(), Error::one_line);
+        witness.ring(Reason::RotationFailed, &format!("after {}: {why}", manifest.id)).await;
+    }
+    match rotated {
+        Ok(_) => Ok(if code == DONE { rotation_code } else { code }),
+        Err(e) => Err(e.within(format!("{} is committed, but older backups were not rotated", manifest.id))),
+    }
+}
+
+/// The event that tells of a backup.
+fn verdict(summary: &Summary<'_>) -> (Reason, String) {
+    let items = words::counted(summary.sources.iter().map(|s| s.items).sum(), "object");
+    let id = &summary.id;
+    match summary.status {
+        Status::Complete => {
+            (Reason::BackupCompleted, format!("{id} is complete: {items} in {}", words::span(summary.seconds)))
+        }
+        Status::Partial => {
+            let problems = words::counted(summary.sources.iter().map(|s| s.problems.len() as u64).sum(), "problem");
+            (Reason::BackupPartial, format!("{id} is partial: {items}, {problems}; `ckbackup show {id}` lists what is missing"))
+        }
     }
 }
 
@@ -241,6 +377,7 @@ async fn prepare(
     timing: Option<Timing>,
     wanted: &[SourceSpec],
     cluster: &ClusterArgs,
+    witness: &Witness,
     global: &Global,
 ) -> Result<Prepared> {
     let recipients = Recipients::parse(&schedule.recipients).map_err(|e| in_schedule(e, &schedule))?;
@@ -266,12 +403,12 @@ async fn prepare(
         }
         return Ok(Prepared::Ready(Box::new(ready), None));
     };
-    if let Err(taken) = turn(&timing, &ready, global).await? {
+    if let Err(taken) = turn(&timing, &ready, witness, global).await? {
         return Ok(Prepared::Taken(taken));
     }
     ready.lease = Some(take_lease(&ready.schedule, ready.cluster()?).await?);
     // Another run may have ended just before it gave the lease away.
-    match turn(&timing, &ready, global).await {
+    match turn(&timing, &ready, witness, global).await {
         Ok(Ok(night)) => Ok(Prepared::Ready(Box::new(ready), Some((timing, night)))),
         Ok(Err(taken)) => {
             ready.release().await;
@@ -285,9 +422,9 @@ async fn prepare(
 }
 
 /// Waits for the turn of tonight's run, unless it was taken.
-async fn turn(timing: &Timing, ready: &Ready, global: &Global) -> Result<Result<Night, Taken>> {
+async fn turn(timing: &Timing, ready: &Ready, witness: &Witness, global: &Global) -> Result<Result<Night, Taken>> {
     let own = ready.signer.signers();
-    Ok(match admit(timing, &ready.schedule, &ready.vault, &own, global).await? {
+    Ok(match admit(timing, &ready.schedule, &ready.vault, &own, witness, global).await? {
         Admission::Run(night) => Ok(night),
         Admission::Taken(night, id, status) => {
             Err(Taken { night: night.date.to_string(), taken: id.to_string(), status })
@@ -328,6 +465,7 @@ async fn take(
     ready: &Ready,
     wanted: &[SourceSpec],
     night: Option<&(Timing, Night)>,
+    stop: CancellationToken,
     global: &Global,
 ) -> Result<Manifest> {
     let progress = global.progress();
@@ -346,7 +484,7 @@ async fn take(
         schedule: &ready.schedule,
         sources,
         retries: if night.is_some() { RETRIES.to_vec() } else { Vec::new() },
-        stop: night.map(|(_, night)| stop_at_close(&ready.schedule, night)).unwrap_or_default(),
+        stop,
         permission: held.as_ref().map(|held| held as &dyn Permission),
         window: night.map(|(_, night)| WindowRecord { opens: night.opens, closes: night.closes }),
         recipients: &ready.recipients,
