@@ -287,7 +287,8 @@ async fn conclude(done: &Done, witness: &Witness, global: &Global) -> Outcome {
     let cluster = ready.schedule.cluster.as_str();
     witness.rotated(rotate::check(cluster, rotated.as_ref().ok(), rotation_code, global.now()));
     if rotation_code != DONE {
-        let why = after.err().map_or("a backup is damaged, or was not removed; the log says more".into(), Error::one_line);
+        let why =
+            after.err().map_or("a backup is damaged, or was not removed; the log says more".into(), Error::one_line);
         witness.ring(Reason::RotationFailed, &format!("after {}: {why}", manifest.id)).await;
     }
     match rotated {
@@ -306,7 +307,10 @@ fn verdict(summary: &Summary<'_>) -> (Reason, String) {
         }
         Status::Partial => {
             let problems = words::counted(summary.sources.iter().map(|s| s.problems.len() as u64).sum(), "problem");
-            (Reason::BackupPartial, format!("{id} is partial: {items}, {problems}; `ckbackup show {id}` lists what is missing"))
+            (
+                Reason::BackupPartial,
+                format!("{id} is partial: {items}, {problems}; `ckbackup show {id}` lists what is missing"),
+            )
         }
     }
 }

@@ -47,7 +47,9 @@ impl Server {
             Ok(Server { listener, address })
         };
         listen().map_err(|e| {
-            Error::usage(format!("listen at {address}")).because(e).hint("choose another address; port 0 takes a free one")
+            Error::usage(format!("listen at {address}"))
+                .because(e)
+                .hint("choose another address; port 0 takes a free one")
         })
     }
 

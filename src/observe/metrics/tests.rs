@@ -105,7 +105,8 @@ fn everything_that_is_known_is_shown() {
     ] {
         assert_eq!(value(&text, &series), Some(wanted), "{series}\n{text}");
     }
-    let proved = |level| value(&text, &format!("ckbackup_last_verified_timestamp_seconds{{{labels},level=\"{level}\"}}"));
+    let proved =
+        |level| value(&text, &format!("ckbackup_last_verified_timestamp_seconds{{{labels},level=\"{level}\"}}"));
     assert_eq!(proved("intact"), moment("2026-11-21T04:30:00Z"));
     assert_eq!(proved("readable"), None);
     let told: BTreeSet<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
@@ -131,10 +132,7 @@ fn the_last_attempt_is_the_newest_that_anybody_saw() {
     let attempt = |began: &str, ended: &str| Some(Attempt { began: at(began), ended: at(ended), exit_code: 1 });
     let last = |attempt| Subject { attempt, ..subject() }.last_attempt().unwrap();
     // It waited for its turn, then failed: the folder in the vault is its own.
-    assert_eq!(
-        last(attempt("2026-11-21T00:00:05Z", "2026-11-21T00:20:00Z")),
-        (at("2026-11-21T00:00:05Z"), Some(1))
-    );
+    assert_eq!(last(attempt("2026-11-21T00:00:05Z", "2026-11-21T00:20:00Z")), (at("2026-11-21T00:00:05Z"), Some(1)));
     // Another process committed one since.
     assert_eq!(last(attempt("2026-11-20T00:00:05Z", "2026-11-20T00:20:00Z")), (at("2026-11-21T00:10:00Z"), Some(0)));
     // Another process began one since, and what came of it is not known.
