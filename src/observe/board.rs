@@ -78,17 +78,17 @@ impl Board {
         state.checks.push(check);
     }
 
-    /// What the vault of a schedule says; nothing when it did not answer.
-    pub fn refreshed(&self, schedule: &Schedule, facts: Option<Facts>, now: Timestamp) {
+    /// What the vault of a schedule says; nothing when it did not answer. Whether that is another state than before.
+    pub fn refreshed(&self, schedule: &Schedule, facts: Option<Facts>, now: Timestamp) -> bool {
         let mut state = self.lock();
-        let Some(entry) = state.entry(schedule.name.as_str()) else { return };
-        if !same_place(&entry.schedule, schedule) {
-            return;
-        }
+        let entry = state.entry(schedule.name.as_str()).filter(|entry| same_place(&entry.schedule, schedule));
+        let Some(Entry { subject, .. }) = entry else { return false };
+        let before = subject.vault.reachable;
         match facts {
-            Some(facts) => entry.subject.vault = VaultView::read(facts, now),
-            None => entry.subject.vault.reachable = Some(false),
+            Some(facts) => subject.vault = VaultView::read(facts, now),
+            None => subject.vault.reachable = Some(false),
         }
+        subject.vault.reachable != before
     }
 
     /// Ends when something happened after which the vault should be read.

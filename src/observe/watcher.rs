@@ -49,16 +49,15 @@ impl Watcher {
     async fn refresh(&self, schedule: &Schedule) -> bool {
         let read = tokio::time::timeout(PATIENCE, self.read(schedule)).await;
         let read = read.unwrap_or_else(|_| Err(Error::failed(format!("no answer within {} s", PATIENCE.as_secs()))));
-        let facts = match read {
-            Ok(facts) => Some(facts),
-            Err(e) => {
-                tracing::warn!(schedule = %schedule.name, error = %e.one_line(), "the vault cannot be read for the metrics");
-                None
-            }
+        let (facts, failure) = match read {
+            Ok(facts) => (Some(facts), None),
+            Err(e) => (None, Some(e)),
         };
-        let answered = facts.is_some();
-        self.board.refreshed(schedule, facts, SystemClock.now());
-        answered
+        let is_news = self.board.refreshed(schedule, facts, SystemClock.now());
+        if let (Some(e), true) = (&failure, is_news) {
+            tracing::warn!(schedule = %schedule.name, error = %e.one_line(), "the vault cannot be read for the metrics");
+        }
+        failure.is_none()
     }
 
     async fn read(&self, schedule: &Schedule) -> Result<Facts> {

@@ -1,9 +1,10 @@
 //! Kubernetes Events: what becomes of runs is told on the Lease, and a run does not depend on it.
 
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::backup_rig::Rig;
-use crate::backup_window::{backup, lease_of, schedule};
+use crate::backup_window::{backup, date_back, lease_of, schedule};
 use crate::harness::control_plane::shared;
 use crate::harness::{Action, Ckbackup, FaultProxy, eventually};
 
@@ -14,7 +15,8 @@ async fn events(rig: &Rig) -> Vec<Value> {
     all.into_iter().filter(of_lease).collect()
 }
 
-async fn reasons(rig: &Rig) -> Vec<String> {
+/// What was told about the lease of a test, in order.
+pub async fn reasons(rig: &Rig) -> Vec<String> {
     let mut events = events(rig).await;
     events.sort_by_key(|event| event["eventTime"].as_str().unwrap().to_owned());
     events.iter().map(|event| event["reason"].as_str().unwrap().to_owned()).collect()
@@ -106,4 +108,24 @@ async fn a_scheduler_tells_of_a_broken_edit() {
     running.signal("TERM");
     running.finish().await.expect_success();
     assert_eq!(reasons(&rig).await, ["ScheduleInvalid"]);
+}
+
+/// Nobody was there when last night's window was open.
+#[tokio::test]
+async fn a_scheduler_tells_once_of_a_night_that_passed_before_it_was_started() {
+    let rig = Rig::new();
+    let schedule = schedule(&rig, 60, 120);
+    let saved = rig.open(&backup(&rig, &schedule, "--now").run().await.expect_success());
+    date_back(&rig, saved.manifest["id"].as_str().unwrap(), SignedDuration::from_hours(24 * 3));
+    let scheduler = Ckbackup::new(&rig.scratch).args(["scheduler", "-f", "nightly.yaml", "--kubeconfig"]);
+    let running = scheduler.arg(&shared().kubeconfig).start().await;
+    running.says("closed without a backup by nightly").await;
+    eventually("it is told", async || reasons(&rig).await.contains(&"WindowMissed".into())).await;
+    // At the next tick it would be told again.
+    tokio::time::sleep(std::time::Duration::from_secs(11)).await;
+    running.signal("TERM");
+    let ended = running.finish().await.expect_success();
+    assert_eq!(ended.stderr.matches("closed without a backup").count(), 1, "{ended}");
+    let told = reasons(&rig).await;
+    assert_eq!(told.iter().filter(|reason| *reason == "WindowMissed").count(), 1, "{told:?}");
 }
