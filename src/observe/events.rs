@@ -3,10 +3,15 @@
 //! The Lease is there for a CronJob, for a Deployment and for a process outside of the cluster, and stays when pods go;
 //! `kubectl describe lease ckbackup` shows what happened.
 
+use std::time::Duration;
+
 use crate::clock::{Clock, SystemClock};
-use crate::cluster::Cluster;
 use crate::cluster::events::{Event, EventKind};
 use crate::cluster::lease::LeasePlace;
+use crate::cluster::{ApiError, Cluster};
+
+/// The end of a run waits no longer for an event.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,8 +86,17 @@ impl Bell {
         Bell { cluster, about, reporter }
     }
 
-    /// Writes an event. That it cannot be written is logged, and changes nothing.
+    /// Writes an event. That it cannot be written, or not soon, is logged and changes nothing.
     pub async fn ring(&self, reason: Reason, note: &str) {
+        let why = match tokio::time::timeout(PATIENCE, self.write(reason, note)).await {
+            Ok(Ok(())) => return,
+            Ok(Err(e)) => e.to_string(),
+            Err(_) => format!("no answer within {} s", PATIENCE.as_secs()),
+        };
+        tracing::warn!(reason = reason.as_str(), lease = %self.about, error = why, "the event could not be written");
+    }
+
+    async fn write(&self, reason: Reason, note: &str) -> Result<(), ApiError> {
         // Without its uid, the event still stands in the list of events.
         let lease = self.cluster.lease(&self.about).await.ok().flatten();
         let mut random = [0; 8];
@@ -97,8 +111,6 @@ impl Bell {
             reporter: &self.reporter,
             unique: &hex::encode(random),
         };
-        if let Err(e) = self.cluster.write_event(&event, SystemClock.now()).await {
-            tracing::warn!(reason = reason.as_str(), lease = %self.about, error = %e, "the event could not be written");
-        }
+        self.cluster.write_event(&event, SystemClock.now()).await
     }
 }

@@ -129,3 +129,25 @@ async fn a_scheduler_tells_once_of_a_night_that_passed_before_it_was_started() {
     let told = reasons(&rig).await;
     assert_eq!(told.iter().filter(|reason| *reason == "WindowMissed").count(), 1, "{told:?}");
 }
+
+/// The copy of two days ago lost its integrity since.
+#[tokio::test]
+async fn a_rotation_after_a_run_that_finds_damage_is_told() {
+    let rig = Rig::new();
+    let mut rotating = schedule(&rig, -60, 60);
+    let saved = rig.open(&backup(&rig, &rotating, "--now").run().await.expect_success());
+    date_back(&rig, saved.manifest["id"].as_str().unwrap(), SignedDuration::from_hours(48));
+    let script =
+        "cd vault/prod; printf x >> */platform/0001.tar.zst.age; find . -type f -exec touch -d '48 hours ago' {} +";
+    Ckbackup::program("bash", &rig.scratch).args(["-euc", script]).run().await.expect_success();
+    rotating["spec"]["rotate"] = json!("afterBackup");
+    let run = backup(&rig, &rotating, "--now").args(["--metrics-file", "metrics.prom"]).run().await.expect(5);
+    assert_eq!(run.json()["status"], json!("complete"), "{run}");
+    let failed = event(&rig, "RotationFailed").await;
+    assert_eq!((&failed["type"], &failed["action"]), (&json!("Warning"), &json!("Rotate")), "{failed}");
+    assert_eq!(reasons(&rig).await, ["BackupCompleted", "BackupCompleted", "RotationFailed"]);
+    let metrics = std::fs::read_to_string(rig.scratch.path().join("metrics.prom")).unwrap();
+    for line in ["last_rotation_damaged_backups{cluster=\"prod\"} 1", "last_rotation_exit_code{cluster=\"prod\"} 5"] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+}
