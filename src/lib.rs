@@ -4,18 +4,19 @@
 //! # Layers
 //!
 //! ```text
-//! cli                                one file for each verb; the only one that prints, reads the environment or exits
-//!  └ scheduler                       when a run is due
-//!     └ drill                        a scratch control plane; what came back, compared
-//!        └ backup  restore  rotation one run; one plan; which backups stay
-//!           └ reader                 a committed backup: trust, index, members, verification
-//!              └ sources ─ cluster   what is backed up; the only door to the Kubernetes API
-//!                command   elastic   a command, here or in a pod; an Elasticsearch or OpenSearch server
-//!                archive   vault     tar, zstd, age; object storage, manifest, signature
-//!                endpoint            an HTTP server that something is read from
-//!                 └ config           schedules and plans, checked
-//!                   member  object_path  inventory
-//!                     progress  clock  error
+//! cli                                   one file for each verb; the only one that prints, reads the environment or exits
+//!  └ observe                            metrics and Kubernetes Events
+//!     └ scheduler                       when a run is due
+//!        └ drill                        a scratch control plane; what came back, compared
+//!           └ backup  restore  rotation one run; one plan; which backups stay
+//!              └ reader                 a committed backup: trust, index, members, verification
+//!                 └ sources ─ cluster   what is backed up; the only door to the Kubernetes API
+//!                   command   elastic     a command, here or in a pod; an Elasticsearch or OpenSearch server
+//!                   archive   vault     tar, zstd, age; object storage, manifest, signature
+//!                   endpoint            an HTTP server that something is read from
+//!                    └ config           schedules and plans, checked
+//!                      member  object_path  inventory
+//!                        progress  clock  error
 //! ```
 //!
 //! A module uses what stands below it. Modules of one layer do not use each other, except that `sources` uses
@@ -52,6 +53,7 @@ pub mod error;
 pub mod inventory;
 pub mod member;
 pub mod object_path;
+pub mod observe;
 pub mod progress;
 pub mod reader;
 pub mod restore;

@@ -100,6 +100,8 @@ fn objects(schedule: &Schedule, account: &Name, namespace: &Name) -> Vec<Value> 
             // Whoever creates one cannot be held to a name.
             {"apiGroups": [group], "resources": ["leases"], "verbs": ["create"]},
             {"apiGroups": [group], "resources": ["leases"], "resourceNames": [lease], "verbs": ["get", "update"]},
+            // What became of each run, told on the lease.
+            {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
         ]);
         objects.push(role("Role", &name, Some(place), rules));
         objects.push(binding("RoleBinding", "Role", &name, Some(place), &subject));

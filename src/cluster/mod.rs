@@ -6,6 +6,7 @@
 mod answer;
 mod connect;
 pub mod discovery;
+pub mod events;
 mod exec;
 pub mod lease;
 pub mod list;

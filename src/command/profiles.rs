@@ -91,11 +91,11 @@ pub fn back_up_influxdb() -> Vec<String> {
     owned(&["sh", "-c", script])
 }
 
-/// Fills an InfluxDB from such a tar.
-pub fn restore_influxdb() -> Vec<String> {
-    let script =
-        "d=$(mktemp -d) && trap 'rm -rf \"$d\"' EXIT && tar -C \"$d\" -xf - && influxd restore -portable \"$d\"";
-    owned(&["sh", "-c", script])
+/// Makes databases of an InfluxDB from such a tar: one by one, as its own cannot be made again.
+pub fn restore_influxdb(databases: &[&str]) -> Vec<String> {
+    let script = "d=$(mktemp -d) && trap 'rm -rf \"$d\"' EXIT && tar -C \"$d\" -xf - || exit 1; \
+                  for n in \"$@\"; do influxd restore -portable -db \"$n\" \"$d\" || exit 1; done";
+    owned(&[&["sh", "-c", script, "sh"], databases].concat())
 }
 
 /// Asks an InfluxDB, which answers in lines with commas.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 /// Modules from the top to the bottom: each may use those of lower levels, not its neighbours.
 const LEVELS: &[&[&str]] = &[
     &["cli"],
+    &["observe"],
     &["scheduler"],
     &["drill"],
     &["backup", "restore", "rotation"],

@@ -59,8 +59,17 @@ async fn a_job_runs_in_its_window_under_exactly_the_roles_that_are_printed() {
     let saved = rig.open(&run);
     assert!(saved.manifest["clusterUid"].is_string() && saved.manifest["window"].is_object());
 
+    // It could tell the cluster.
+    let events = api.list(&format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events")).await;
+    assert_eq!(events.iter().map(|event| &event["reason"]).collect::<Vec<_>>(), ["BackupCompleted"]);
+
     // What the schedule does not name, the account may not read.
-    for path in ["/api/v1/secrets?limit=1", "/api/v1/nodes?limit=1", "/apis/coordination.k8s.io/v1/leases?limit=1"] {
+    for path in [
+        "/apis/events.k8s.io/v1/events?limit=1",
+        "/api/v1/secrets?limit=1",
+        "/api/v1/nodes?limit=1",
+        "/apis/coordination.k8s.io/v1/leases?limit=1",
+    ] {
         assert_eq!(job.send(reqwest::Method::GET, path, None).await.0, 403, "{path}");
     }
 
