@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::data_stage::{DataStage, id_of, record};
-use crate::harness::{Ckbackup, Finished, Node, eventually, shared_node};
+use crate::harness::control_plane::write_kubeconfig;
+use crate::harness::{Api, Ckbackup, Finished, Node, eventually, shared_node};
+use crate::job_rights::{collection, printed_in, token};
 use crate::node::{PODS, output_of};
 use crate::vault_stage::Place;
 
@@ -293,6 +295,33 @@ async fn an_influxdb_is_saved_lost_and_found_again() {
     let restored = restore("overwrite").run().await.expect_success().json();
     assert_eq!(restored["steps"][0]["items"]["updated"], 1, "{restored}");
     assert_eq!(influx(node, &namespace, points).await, before);
+}
+
+#[tokio::test]
+async fn a_command_runs_in_a_pod_under_exactly_the_roles_that_are_printed() {
+    let node = shared_node().await;
+    let namespace = with_pod(node, "box").await;
+    let (stage, api) = (DataStage::new().await, node.api());
+    let place = Place::folder(&stage.scratch.folder("vault"));
+    let scope = json!({"pod": {"namespace": namespace, "selector": "app=box"}, "run": ["echo", "fine"]});
+    let schedule = stage.schedule(&place, json!([{"name": "data", "command": scope}]));
+    let objects = printed_in(&stage.scratch, &schedule, &namespace).await;
+    let token = token(&api, &namespace).await;
+    let ca = std::fs::read_to_string(node.kubeconfig().with_file_name("ca.crt")).unwrap();
+    let server = std::fs::read_to_string(node.kubeconfig().with_file_name("server")).unwrap();
+    let kubeconfig = write_kubeconfig(&stage.scratch, "job", server.trim(), Some(&ca), &token);
+    let run = || stage.backup_by(&place, &schedule).arg("--kubeconfig").arg(&kubeconfig);
+    let refused = run().run().await.expect(1);
+    assert!(refused.stderr.contains("cannot list resource"), "{refused}");
+    for object in &objects {
+        api.create(&collection(object), object).await;
+    }
+    let job = Api::new(server.trim(), &token, &ca);
+    let pods = format!("/api/v1/namespaces/{namespace}/pods");
+    eventually("the roles are in force", async || job.send(reqwest::Method::GET, &pods, None).await.0 == 200).await;
+    run().run().await.expect_success();
+    let secrets = format!("/api/v1/namespaces/{namespace}/secrets");
+    assert_eq!(job.send(reqwest::Method::GET, &secrets, None).await.0, 403);
 }
 
 #[tokio::test]

@@ -195,61 +195,26 @@ pub fn document(number: u32) -> String {
     )
 }
 
-/// It refuses to run as root: in a user namespace of its own, root has another number.
-fn as_nobody(command: Vec<String>, env: Vec<(String, String)>, log: PathBuf) -> Program {
-    let is_root = std::fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0);
-    let mut all = match is_root {
-        true => ["unshare", "--user", "--map-user=65534", "--map-group=65534"].map(String::from).to_vec(),
-        false => Vec::new(),
-    };
-    all.extend(command);
-    let path = PathBuf::from(all.remove(0));
-    Program { path, args: all, env, log }
-}
-
-fn java_home() -> String {
-    let found = std::process::Command::new("bash").args(["-c", "readlink -f \"$(command -v java)\""]).output().unwrap();
-    let java = PathBuf::from(String::from_utf8(found.stdout).unwrap().trim());
-    java.parent().and_then(Path::parent).unwrap().to_str().unwrap().into()
+/// The rig's script for a server, with its arguments.
+fn rig(script: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rig").join(script)
 }
 
 fn elasticsearch(release: &str, folder: &Path, port: u16, settings: &[&str]) -> Program {
     let home = assets().elasticsearch.join(format!("elasticsearch-{release}"));
-    let config = folder.join("config");
-    std::fs::create_dir_all(&config).unwrap();
-    let temporary = folder.join("tmp");
-    std::fs::create_dir_all(&temporary).unwrap();
-    for file in ["jvm.options", "log4j2.properties"] {
-        std::fs::copy(home.join("config").join(file), config.join(file)).unwrap();
-    }
-    let mut lines = format!(
-        "node.name: test\nhttp.port: {port}\ntransport.port: {}\nnetwork.host: 127.0.0.1\ndiscovery.type: single-node\n\
-         path.data: {data}/data\npath.logs: {data}/logs\ncluster.routing.allocation.disk.threshold_enabled: false\n",
-        free_port().unwrap(),
-        data = folder.display(),
-    );
+    let mut args = vec![home.display().to_string(), folder.display().to_string(), port.to_string()];
     if settings.contains(&LOCKED) {
-        std::fs::write(config.join("users"), format!("{USER}:{HASHED}\n")).unwrap();
-        std::fs::write(config.join("users_roles"), format!("superuser:{USER}\n")).unwrap();
+        std::fs::write(folder.join("users"), format!("{USER}:{HASHED}\n")).unwrap();
+        std::fs::write(folder.join("users_roles"), format!("superuser:{USER}\n")).unwrap();
     } else {
-        lines.push_str("xpack.security.enabled: false\n");
+        args.push("xpack.security.enabled: false".into());
     }
-    settings.iter().for_each(|line| lines.push_str(&format!("{line}\n")));
-    std::fs::write(config.join("elasticsearch.yml"), lines).unwrap();
-    let env = vec![
-        ("ES_JAVA_HOME".into(), java_home()),
-        ("ES_PATH_CONF".into(), config.display().to_string()),
-        ("ES_JAVA_OPTS".into(), "-Xms512m -Xmx512m".into()),
-        ("ES_TMPDIR".into(), temporary.display().to_string()),
-    ];
-    let program = home.join("bin/elasticsearch").display().to_string();
-    as_nobody(vec![program], env, folder.join("server.log"))
+    args.extend(settings.iter().map(ToString::to_string));
+    Program { path: rig("elasticsearch/start"), args, env: Vec::new(), log: folder.join("server.log") }
 }
 
 fn opensearch(folder: &Path, port: u16) -> Program {
-    let libraries = assets().opensearch.join("lib/*").display().to_string();
-    let start = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rig/opensearch/Start.java").display().to_string();
-    let (folder_text, port) = (folder.display().to_string(), port.to_string());
-    let command = ["java", "-Xmx512m", "-cp", &libraries, &start, &folder_text, &port].map(String::from).to_vec();
-    as_nobody(command, Vec::new(), folder.join("server.log"))
+    let args = [assets().opensearch.clone(), folder.to_path_buf()].map(|path| path.display().to_string());
+    let args = args.into_iter().chain([port.to_string()]).collect();
+    Program { path: rig("opensearch/start"), args, env: Vec::new(), log: folder.join("server.log") }
 }
