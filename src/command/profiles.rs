@@ -91,16 +91,30 @@ pub fn back_up_influxdb() -> Vec<String> {
     owned(&["sh", "-c", script])
 }
 
-/// Makes databases of an InfluxDB from such a tar: one by one, as its own cannot be made again.
+/// Makes databases of an InfluxDB from such a tar: one by one, as its own cannot be made again. One without any data is not
+/// in the list of files, and is not restored but made.
 pub fn restore_influxdb(databases: &[&str]) -> Vec<String> {
-    let script = "d=$(mktemp -d) && trap 'rm -rf \"$d\"' EXIT && tar -C \"$d\" -xf - || exit 1; \
-                  for n in \"$@\"; do influxd restore -portable -db \"$n\" \"$d\" || exit 1; done";
+    let script = r#"d=$(mktemp -d) && trap 'rm -rf "$d"' EXIT && tar -C "$d" -xf - || exit 1
+for n in "$@"; do
+  if cat "$d"/*.manifest | tr -d ' \t\n' | grep -qF "\"database\":\"$(printf %s "$n" | tr -d ' ')\""; then influxd restore -portable -db "$n" "$d" || exit 1
+  else influx -execute "create database \"$n\"" || exit 1; fi
+done"#;
     owned(&[&["sh", "-c", script, "sh"], databases].concat())
 }
 
 /// Asks an InfluxDB, which answers in lines with commas.
 pub fn ask_influxdb(query: &str) -> Vec<String> {
     owned(&["influx", "-format", "csv", "-execute", query])
+}
+
+/// Asks an InfluxDB for the series of a database.
+pub fn count_series(database: &str) -> Vec<String> {
+    ask_influxdb(&format!("show series exact cardinality on {}", identifier(database)))
+}
+
+/// The sum of the counts in an InfluxDB's answer, the last field of each line.
+pub fn sum_of(answer: &str) -> u64 {
+    answer.lines().filter_map(|line| line.rsplit(',').next()?.trim().parse::<u64>().ok()).sum()
 }
 
 /// The databases in an InfluxDB's answer, without its own.
@@ -124,5 +138,6 @@ mod tests {
     fn an_influxdb_lists_its_databases() {
         assert_eq!(databases_of("name,name\ndatabases,_internal\ndatabases,metrics\n"), ["metrics"]);
         assert_eq!(databases_of(""), Vec::<String>::new());
+        assert_eq!(sum_of("name,count\ncpu,3\nmem,4\n"), 7);
     }
 }

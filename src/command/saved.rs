@@ -29,9 +29,9 @@ pub struct Record {
     /// The database of a PostgreSQL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<Database>,
-    /// The databases of an InfluxDB.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub databases: Vec<String>,
+    /// The databases of an InfluxDB, each with how many series it had before it was saved.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub databases: BTreeMap<String, u64>,
 }
 
 /// How a database of a PostgreSQL is made.

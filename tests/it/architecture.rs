@@ -19,7 +19,7 @@ const LEVELS: &[&[&str]] = &[
 ];
 
 /// What only `cli` may do: print, read the environment, and end the process.
-const ONLY_CLI: &[&str] = &["println!", "print!", "env::var", "process::exit", "stdout()", "stderr()"];
+const ONLY_CLI: &[&str] = &["println!", "print!", "env::var", "process::exit", "io::stdout", "io::stderr"];
 
 fn level(module: &str) -> Option<usize> {
     LEVELS.iter().position(|modules| modules.contains(&module))

@@ -269,15 +269,17 @@ async fn an_influxdb_is_saved_lost_and_found_again() {
             node,
             &namespace,
             &format!(
-                "insert into metrics cpu,host=h{} value={number} {}",
+                "insert into metrics.autogen cpu,host=h{} value={number} {}",
                 number % 3,
                 1_700_000_000_000_000_000u64 + number
             ),
         )
         .await;
     }
+    influx(node, &namespace, "create database empty").await;
     let points = "select count(value), sum(value) from metrics.autogen.cpu";
     let before = influx(node, &namespace, points).await;
+    assert!(before.contains(",20,190"), "{before}");
     let stage = DataStage::new().await;
     let place = Place::folder(&stage.scratch.folder("vault"));
     let pod = json!({"namespace": namespace, "selector": "app=influxdb"});
@@ -287,14 +289,15 @@ async fn an_influxdb_is_saved_lost_and_found_again() {
         on(node, stage.restore(&place, &id, step(json!({"profile": "influxdb", "pod": pod, "conflict": conflict}))))
     };
     let skipped = restore("skip").run().await.expect_success().json();
-    assert_eq!(skipped["steps"][0]["items"]["skipped"], 1, "{skipped}");
-    influx(node, &namespace, "drop database metrics").await;
+    assert_eq!(skipped["steps"][0]["items"]["skipped"], 2, "{skipped}");
+    influx(node, &namespace, "drop database metrics; drop database empty").await;
     restore("skip").run().await.expect_success();
     assert_eq!(influx(node, &namespace, points).await, before);
-    influx(node, &namespace, "insert into metrics cpu,host=h9 value=1").await;
+    influx(node, &namespace, "insert into metrics.autogen cpu,host=h9 value=1").await;
     let restored = restore("overwrite").run().await.expect_success().json();
-    assert_eq!(restored["steps"][0]["items"]["updated"], 1, "{restored}");
+    assert_eq!(restored["steps"][0]["items"]["updated"], 2, "{restored}");
     assert_eq!(influx(node, &namespace, points).await, before);
+    assert!(influx(node, &namespace, "show databases").await.contains("empty"));
 }
 
 #[tokio::test]

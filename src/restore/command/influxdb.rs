@@ -5,9 +5,9 @@ use super::super::summary::Outcome;
 use super::outputs::INCOMPLETE;
 use super::{Outcomes, QUESTION, Way};
 use crate::command::INFLUXDB;
-use crate::command::profiles::{ask_influxdb, databases_of, identifier, restore_influxdb};
+use crate::command::profiles::{ask_influxdb, count_series, databases_of, identifier, restore_influxdb, sum_of};
 use crate::config::Conflict;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// What stands before the name of a database in the summary.
 const FOLDER: &str = "databases/";
@@ -26,7 +26,7 @@ impl Way<'_> {
             Conflict::Fail => Outcome::Failed(IS_THERE.into()),
             Conflict::Skip => Outcome::Skipped { rule: EXISTS.into(), why: IS_THERE.into() },
         };
-        Ok(record.databases.iter().map(|name| (format!("{FOLDER}{name}"), outcome(name))).collect())
+        Ok(record.databases.keys().map(|name| (format!("{FOLDER}{name}"), outcome(name))).collect())
     }
 
     pub(super) async fn restore_influxdb(&self, planned: Outcomes) -> Result<Outcomes> {
@@ -38,11 +38,22 @@ impl Way<'_> {
         }
         let names: Vec<&str> = wanted.iter().map(|(name, _)| *name).collect();
         self.feed(&restore_influxdb(&names), INFLUXDB).await?;
-        let there = databases_of(&self.place.ask(&ask_influxdb("show databases"), QUESTION).await?);
-        let missing: Vec<_> = names.into_iter().filter(|name| !there.iter().any(|there| there == name)).collect();
-        match missing.is_empty() {
-            true => Ok(planned),
-            false => Err(Error::failed(format!("after the restore, these are not there: {}", missing.join(", ")))),
+        let mut outcomes = Outcomes::new();
+        for (shown, outcome) in &planned {
+            let wrong = match shown.strip_prefix(FOLDER).filter(|name| names.contains(name)) {
+                Some(name) => self.wrong_with_influxdb(name).await?,
+                None => None,
+            };
+            outcomes.push((shown.clone(), wrong.map_or_else(|| outcome.clone(), Outcome::Failed)));
         }
+        Ok(outcomes)
+    }
+
+    /// What a database lacks: more may have been written while it was saved, but not less.
+    async fn wrong_with_influxdb(&self, name: &str) -> Result<Option<String>> {
+        let saved = self.outputs.records().find_map(|(_, record)| record.databases.get(name)).copied();
+        let found = sum_of(&self.place.ask(&count_series(name), QUESTION).await?);
+        let lacks = |saved: &u64| format!("it has {found} series, and had {saved} when it was saved");
+        Ok(saved.filter(|saved| found < *saved).as_ref().map(lacks))
     }
 }

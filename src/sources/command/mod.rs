@@ -6,6 +6,7 @@
 mod rows;
 mod stream;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -119,8 +120,13 @@ impl Inner {
             }
             Program::Postgres(postgres) => self.save_postgres(place, postgres, way).await,
             Program::Influxdb => {
-                let databases =
-                    profiles::databases_of(&place.ask(&profiles::ask_influxdb("show databases"), QUESTION).await?);
+                let mut databases = BTreeMap::new();
+                for name in
+                    profiles::databases_of(&place.ask(&profiles::ask_influxdb("show databases"), QUESTION).await?)
+                {
+                    let series = profiles::sum_of(&place.ask(&profiles::count_series(&name), QUESTION).await?);
+                    databases.insert(name, series);
+                }
                 let stream = Stream::new(INFLUXDB, profiles::back_up_influxdb(), self.scope.timeout);
                 Stream { databases, ..stream }.save(place, way).await
             }

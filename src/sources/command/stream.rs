@@ -1,5 +1,6 @@
 //! One output: read, cut into members, and judged.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,7 +32,7 @@ pub(super) struct Stream {
     /// Whether it is a dump whose rows are counted.
     pub counts_rows: bool,
     pub database: Option<Database>,
-    pub databases: Vec<String>,
+    pub databases: BTreeMap<String, u64>,
 }
 
 /// Where it goes.
@@ -54,7 +55,7 @@ struct Passing {
 impl Stream {
     pub fn new(file: &str, command: Vec<String>, timeout: Duration) -> Stream {
         let (file, marker, database) = (file.into(), None, None);
-        Stream { file, command, timeout, marker, counts_rows: false, database, databases: Vec::new() }
+        Stream { file, command, timeout, marker, counts_rows: false, database, databases: BTreeMap::new() }
     }
 
     /// Saves the output, and its record when it is whole; an error says why it is not.
