@@ -371,23 +371,27 @@ async fn an_index_that_is_deleted_while_it_is_read_makes_the_backup_partial() {
 }
 
 #[tokio::test]
-async fn it_logs_in_with_a_password_that_stands_in_a_file() {
+async fn it_logs_in_with_a_password_that_stands_in_a_file_and_trusts_the_certificate_that_it_is_given() {
     let stage = DataStage::new().await;
     let place = Place::folder(&stage.scratch.folder("vault"));
     let server = SearchServer::start(&stage.scratch, Search::Elasticsearch8, &[LOCKED]).await;
     make_index(&server, "locked-1", 1, 50).await;
     let right = stage.scratch.file("password", format!("{PASSWORD}\n"));
     let wrong = stage.scratch.file("wrong", "other");
-    let access = json!({"username": USER, "passwordFile": right});
+    let ca = server.certificate();
+    let access = json!({"username": USER, "passwordFile": right, "caFile": ca});
     let wanted = json!({"url": server.url(), "indices": ["locked-*"], "access": access});
     let id = id_of(&stage.backup(&place, "elasticsearch", wanted).run().await.expect_success());
     assert_eq!(documents(&stage.manifest(&place, &id).await), (1, 50));
     server.order("DELETE", "locked-1", Value::Null).await;
     stage.restore(&place, &id, step(server.url(), json!({"access": access}))).run().await.expect_success();
     assert_eq!(server.count("locked-1").await, 50);
-    let wanted = json!({"url": server.url(), "access": {"username": USER, "passwordFile": wrong}});
+    let wanted = json!({"url": server.url(), "access": {"username": USER, "passwordFile": wrong, "caFile": ca}});
     let refused = stage.backup(&place, "elasticsearch", wanted).run().await.expect(1);
     assert!(refused.stderr.contains("does not accept the log-in"), "{refused}");
+    let unknown = json!({"url": server.url(), "access": {"username": USER, "passwordFile": right}});
+    let refused = stage.backup(&place, "elasticsearch", unknown).run().await.expect(1);
+    assert!(refused.stderr.contains("certificate"), "{refused}");
     let nobody = stage.backup(&place, "elasticsearch", json!({"url": "http://127.0.0.1:9"})).run();
     assert!(nobody.await.expect(1).stderr.contains("reach http://127.0.0.1:9"));
 }

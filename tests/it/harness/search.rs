@@ -10,8 +10,14 @@ use serde_json::{Value, json};
 use super::assets::assets;
 use super::{PATIENCE, Scratch};
 
-/// The line of configuration with which a server asks who comes; then it knows one user.
+/// The line of configuration with which a server asks who comes; then it knows one user, and has a certificate of its own.
 pub const LOCKED: &str = "xpack.security.enabled: true";
+
+const TLS: [&str; 3] = [
+    "xpack.security.http.ssl.enabled: true",
+    "xpack.security.http.ssl.certificate: cert.pem",
+    "xpack.security.http.ssl.key: key.pem",
+];
 
 pub const USER: &str = "tester";
 pub const PASSWORD: &str = "hunter2";
@@ -33,6 +39,7 @@ pub struct SearchServer {
     url: String,
     http: reqwest::Client,
     is_locked: bool,
+    certificate: PathBuf,
 }
 
 /// The shared server of a kind, started by the first test that asks for it. It ends with the test process.
@@ -70,8 +77,17 @@ impl SearchServer {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let server = Leashed::spawn(&program).unwrap();
         let is_locked = settings.contains(&LOCKED);
-        let url = format!("http://127.0.0.1:{port}");
-        let mut server = SearchServer { server: Some(server), url, http: reqwest::Client::new(), is_locked };
+        let (scheme, http) = match is_locked {
+            true => {
+                let pem = std::fs::read(folder.join("cert.pem")).unwrap();
+                let trusted = reqwest::Certificate::from_pem(&pem).unwrap();
+                ("https", reqwest::Client::builder().add_root_certificate(trusted).build().unwrap())
+            }
+            false => ("http", reqwest::Client::new()),
+        };
+        let url = format!("{scheme}://127.0.0.1:{port}");
+        let certificate = folder.join("cert.pem");
+        let mut server = SearchServer { server: Some(server), url, http, is_locked, certificate };
         server.wait_until_ready().await;
         server
     }
@@ -91,6 +107,11 @@ impl SearchServer {
 
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The file with its certificate, where it has one.
+    pub fn certificate(&self) -> &Path {
+        &self.certificate
     }
 
     pub fn pid(&self) -> u32 {
@@ -206,6 +227,10 @@ fn elasticsearch(release: &str, folder: &Path, port: u16, settings: &[&str]) -> 
     if settings.contains(&LOCKED) {
         std::fs::write(folder.join("users"), format!("{USER}:{HASHED}\n")).unwrap();
         std::fs::write(folder.join("users_roles"), format!("superuser:{USER}\n")).unwrap();
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_string()]).unwrap();
+        std::fs::write(folder.join("cert.pem"), made.cert.pem()).unwrap();
+        std::fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        args.extend(TLS.map(String::from));
     } else {
         args.push("xpack.security.enabled: false".into());
     }
