@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use ::ckbackup::drill::sandbox::{Leashed, Program, free_port};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use ckbackup::drill::sandbox::{Leashed, Program, free_port};
 use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 use tokio::time::sleep;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-pub use self::saved::{Database, INFLUXDB, ROLES, Record, Saved};
+pub use self::saved::{BEFORE, Database, INFLUXDB, LOADING, ROLES, Record, Saved};
 pub use self::tail::Tail;
 use crate::cluster::{Cluster, FoundPod};
 use crate::config::CommandPlace;

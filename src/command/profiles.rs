@@ -17,14 +17,14 @@ pub const END_OF_ROLES: &str = "PostgreSQL database cluster dump complete";
 /// What ends a whole dump of a database.
 pub const END_OF_DATABASE: &str = "PostgreSQL database dump complete";
 
-/// Writes roles and tablespaces.
+/// Writes roles.
 pub fn dump_roles(user: &str) -> Vec<String> {
-    postgres(&["pg_dumpall", "--globals-only", "--no-password", "--username", user])
+    postgres(&["pg_dumpall", "--roles-only", "--no-password", "--username", user])
 }
 
 /// Writes a database.
 pub fn dump_database(user: &str, database: &str) -> Vec<String> {
-    postgres(&["pg_dump", "--no-password", "--username", user, "--dbname", &connection(database)])
+    postgres(&["pg_dump", "--no-tablespaces", "--no-password", "--username", user, "--dbname", &connection(database)])
 }
 
 /// Asks for rows, one on a line, with tabulators between their fields.
@@ -49,25 +49,20 @@ pub fn query(user: &str, database: &str, sql: &str) -> Vec<String> {
     ])
 }
 
-/// Runs statements from its standard input, all or none of them, and stops at the first that fails.
+/// Runs statements from its standard input, and stops at the first that fails. They say themselves where a transaction begins and
+/// ends ([`BEGIN`], [`COMMIT`]): an input that is cut off must not be committed.
 pub fn feed(user: &str, database: &str) -> Vec<String> {
-    let feeding = [
-        "psql",
-        "-X",
-        "-q",
-        "-w",
-        "-v",
-        "ON_ERROR_STOP=1",
-        "--single-transaction",
-        "-U",
-        user,
-        "-d",
-        &connection(database),
-    ];
+    let feeding = ["psql", "-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-U", user, "-d", &connection(database)];
     // What it prints is of no use.
     let script = format!("{WITH_PASSWORD} >/dev/null");
     owned(&[&["sh", "-c", &script, "sh"], &feeding[..]].concat())
 }
+
+/// What stands before statements that are all run, or none.
+pub const BEGIN: &str = "begin;\n";
+
+/// What stands behind them.
+pub const COMMIT: &str = "\ncommit;\n";
 
 /// A database's name could be taken for a whole connection string.
 fn connection(database: &str) -> String {
@@ -91,15 +86,21 @@ pub fn back_up_influxdb() -> Vec<String> {
     owned(&["sh", "-c", script])
 }
 
-/// Makes databases of an InfluxDB from such a tar: one by one, as its own cannot be made again. One without any data is not
-/// in the list of files, and is not restored but made.
-pub fn restore_influxdb(databases: &[&str]) -> Vec<String> {
-    let script = r#"d=$(mktemp -d) && trap 'rm -rf "$d"' EXIT && tar -C "$d" -xf - || exit 1
-for n in "$@"; do
-  if cat "$d"/*.manifest | tr -d ' \t\n' | grep -qF "\"database\":\"$(printf %s "$n" | tr -d ' ')\""; then influxd restore -portable -db "$n" "$d" || exit 1
+/// Makes databases of an InfluxDB from such a tar, one by one, as its own cannot be made again; those that are marked as there are
+/// dropped before, and nothing is until all of the tar has arrived. One without any data is not in the list of files, and is not
+/// restored but made.
+pub fn restore_influxdb(databases: &[(&str, bool)]) -> Vec<String> {
+    let script = r#"d=$(mktemp -d) && trap 'rm -rf "$d"' EXIT && tar -C "$d" -xf - && ls "$d"/*.manifest || exit 1
+while [ $# -gt 0 ]; do
+  n=$1
+  if [ "$2" = drop ]; then influx -execute "drop database \"$n\"" || exit 1; fi
+  if cat "$d"/*.manifest | tr -d ' \t\n' | grep -qF "\"database\":\"$(printf %s "$n" | tr -d ' ')\""; then
+    influxd restore -portable -db "$n" "$d" || exit 1
   else influx -execute "create database \"$n\"" || exit 1; fi
+  shift 2
 done"#;
-    owned(&[&["sh", "-c", script, "sh"], databases].concat())
+    let pairs = databases.iter().flat_map(|(name, is_there)| [*name, if *is_there { "drop" } else { "make" }]);
+    owned(&["sh", "-c", script, "sh"]).into_iter().chain(pairs.map(String::from)).collect()
 }
 
 /// Asks an InfluxDB, which answers in lines with commas.

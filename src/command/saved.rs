@@ -9,6 +9,12 @@ use serde::{Deserialize, Serialize};
 /// The file under which roles and tablespaces of a PostgreSQL are saved.
 pub const ROLES: &str = "roles.sql";
 
+/// What follows the name of a PostgreSQL's database while it is loaded.
+pub const LOADING: &str = "__ckbackup";
+
+/// What follows the name of the one before it, for a moment.
+pub const BEFORE: &str = "__before";
+
 /// The file under which an InfluxDB is saved.
 pub const INFLUXDB: &str = "influxdb.tar";
 

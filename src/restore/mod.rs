@@ -109,6 +109,7 @@ impl Restore {
             broken: Default::default(),
             lost: CancellationToken::new(),
             tallies,
+            scaled: Default::default(),
             progress: self.progress,
         });
         let done = graph::run(&work, self.operator, self.cancel).await?;

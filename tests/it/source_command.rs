@@ -225,13 +225,57 @@ spec:
     assert_eq!(sql(node, &namespace, "postgres", left).await, "postgres registry");
 }
 
+/// Harbor must come back, whatever ends the restore.
+#[tokio::test]
+async fn what_was_scaled_to_zero_comes_back_after_ctrl_c_and_after_a_kill() {
+    let node = shared_node().await;
+    let namespace = node.namespace("scaled").await;
+    let core = PODS.split("---").next().unwrap().replace("kind: Pod", "kind: Deployment");
+    let core = core.replace("apiVersion: v1", "apiVersion: apps/v1").replace("{name: box}", "{name: core}").replace(
+        "spec:\n",
+        "spec:\n  replicas: 3\n  selector: {matchLabels: {app: core}}\n  template:\n    metadata: {labels: {app: core}}\n    spec: ",
+    );
+    let core = core.replace(
+        "spec:   terminationGracePeriodSeconds: 0\n  containers: ",
+        "spec:\n      terminationGracePeriodSeconds: 0\n      containers: ",
+    );
+    node.apply(&namespace, &core).await;
+    let (stage, api) = (DataStage::new().await, node.api());
+    let place = Place::folder(&stage.scratch.folder("vault"));
+    let id = id_of(&stage.backup(&place, "command", json!({"run": ["echo", "fine"]})).run().await.expect_success());
+    let path = format!("/apis/apps/v1/namespaces/{namespace}/deployments/core");
+    let replicas = async || api.get(&path).await["spec"]["replicas"].as_u64().unwrap();
+    let begun = stage.scratch.path().join("begun");
+    let restore = |script: &str| {
+        let script = format!("touch {}; {script}", begun.display());
+        let scale = json!([{"kind": "Deployment", "namespace": namespace, "name": "core"}]);
+        on(node, stage.restore(&place, &id, step(json!({"run": shell(&script), "scale": scale}))))
+    };
+    for signal in ["INT", "KILL"] {
+        let running = restore("sleep 100").start().await;
+        eventually("the command runs", async || begun.exists()).await;
+        assert_eq!(replicas().await, 0);
+        running.signal(signal);
+        let ended = running.finish().await;
+        std::fs::remove_file(&begun).unwrap();
+        match signal {
+            "INT" => assert_eq!(replicas().await, 3, "{ended}"),
+            _ => assert_eq!(replicas().await, 0, "nobody was there to do it"),
+        }
+    }
+    restore("cat >/dev/null").run().await.expect_success();
+    assert_eq!(replicas().await, 3, "the number was not forgotten");
+}
+
 /// What the server does not take: the database that is there stays.
 #[tokio::test]
 async fn a_dump_that_cannot_be_loaded_costs_nothing() {
     let node = shared_node().await;
     let namespace = with_pod(node, "postgres").await;
     sql(node, &namespace, "postgres", "create database registry").await;
-    sql(node, &namespace, "registry", "create table project (id int); insert into project values (1)").await;
+    // More than fits into the pipes: the server stops reading at the first error, and must not be waited for.
+    let many = "create table project (id int, note text); insert into project select n, md5(n::text) from generate_series(1, 60000) n";
+    sql(node, &namespace, "registry", many).await;
     let stage = DataStage::new().await;
     let place = Place::folder(&stage.scratch.folder("vault"));
     let pod = json!({"namespace": namespace, "selector": "app=postgres"});
@@ -240,7 +284,7 @@ async fn a_dump_that_cannot_be_loaded_costs_nothing() {
     let library = "create function old() returns int language sql as 'select 1'; create view v as select old()";
     sql(node, &namespace, "registry", library).await;
     let id = id_of(&on(node, stage.backup(&place, "command", scope)).run().await.expect_success());
-    sql(node, &namespace, "registry", "insert into project values (2)").await;
+    sql(node, &namespace, "registry", "insert into project values (0)").await;
     // Nobody may make functions any more.
     let refusing = "create function refuse() returns event_trigger language plpgsql as $$ begin raise 'no functions here'; end $$; \
                     create event trigger refuse on ddl_command_start when tag in ('CREATE FUNCTION') execute function refuse()";
@@ -250,7 +294,7 @@ async fn a_dump_that_cannot_be_loaded_costs_nothing() {
     let failed = on(node, stage.restore(&place, &id, step(wanted))).run().await.expect(3).json();
     let why = failed["failures"].to_string();
     assert!(why.contains("no functions here") && why.contains("was left as it is"), "{failed}");
-    assert_eq!(sql(node, &namespace, "registry", "select count(*) from project").await, "2");
+    assert_eq!(sql(node, &namespace, "registry", "select count(*) from project").await, "60001");
     let left = "select string_agg(datname, ' ' order by 1) from pg_database where not datistemplate";
     assert_eq!(sql(node, &namespace, "postgres", left).await, "postgres registry");
 }

@@ -88,9 +88,12 @@ impl<'a> Outputs<'a> {
         }
     }
 
-    /// Reads every whole output to its end, and compares it with its digest.
-    pub async fn prove_readable(&self) -> Result<()> {
+    /// Reads every whole output that is wanted to its end, and compares it with its digest.
+    pub async fn prove_readable(&self, is_wanted: impl Fn(&str, &Record) -> bool) -> Result<()> {
         for (file, output) in &self.all {
+            if !output.record.as_ref().is_some_and(|record| is_wanted(file, record)) {
+                continue;
+            }
             let Some(record) = &output.record else { continue };
             let proved = self.prove(output, record).await.map_err(|e| e.within(format!("check {file}")));
             of_the_backup(self.work, proved).await?;
@@ -135,16 +138,25 @@ impl<'a> Outputs<'a> {
         String::from_utf8(all).map_err(|e| Error::failed(format!("{file} is no text")).because(e))
     }
 
-    /// Sends an output to a command that runs, and waits for its end.
-    pub async fn send(&self, file: &str, mut running: Running, sent: impl Fn(u64)) -> Result<Exit> {
+    /// Sends an output to a command that runs, between what stands before and behind it, and waits for its end.
+    pub async fn send(
+        &self,
+        file: &str,
+        (before, behind): (&str, &str),
+        mut running: Running,
+        sent: impl Fn(u64),
+    ) -> Result<Exit> {
         let output = self.all.get(file).ok_or_else(|| Error::failed(format!("the backup has no output {file}")))?;
         let input = running.input.take().ok_or_else(|| Error::failed("the command has no input"))?;
-        let sending = self.send_parts(output, input, sent);
+        let sending = self.send_parts(output, (before, behind), input, sent);
         // What it writes must be taken, or it waits for that.
         let mut rest = [0; 8192];
         let reading = async { while let Ok(1..) = running.output.read(&mut rest).await {} };
-        let (sent_all, ()) = tokio::join!(sending, reading);
-        let sent_all = sent_all?;
+        let reading = async {
+            reading.await;
+            Ok(())
+        };
+        let (sent_all, ()) = tokio::try_join!(sending, reading)?;
         let exit = running.end().await?;
         match exit.success && !sent_all {
             true => Err(Error::failed("the command ended before it had read everything")),
@@ -155,7 +167,16 @@ impl<'a> Outputs<'a> {
 
 impl Outputs<'_> {
     /// Whether the command took everything. Its input is closed in the end.
-    async fn send_parts(&self, output: &Output, mut input: Input, sent: impl Fn(u64)) -> Result<bool> {
+    async fn send_parts(
+        &self,
+        output: &Output,
+        (before, behind): (&str, &str),
+        mut input: Input,
+        sent: impl Fn(u64),
+    ) -> Result<bool> {
+        if input.write_all(before.as_bytes()).await.is_err() {
+            return Ok(false);
+        }
         let parts: Vec<_> = output.parts.iter().map(|part| self.part(part)).collect();
         let mut parts = futures::stream::iter(parts).buffered(AHEAD);
         while let Some(part) = parts.next().await {
@@ -166,7 +187,7 @@ impl Outputs<'_> {
             }
             sent(part.len() as u64);
         }
-        Ok(input.shutdown().await.is_ok())
+        Ok(input.write_all(behind.as_bytes()).await.is_ok() && input.shutdown().await.is_ok())
     }
 }
 

@@ -3,20 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::apply::EXISTS;
+use super::super::apply::{EXISTS, Tally};
 use super::super::summary::Outcome;
 use super::outputs::INCOMPLETE;
-use super::{Outcomes, QUESTION, Way};
-use crate::command::profiles::{feed, identifier, literal, query};
-use crate::command::{Database, ROLES, Record};
+use super::{Outcomes, QUESTION, Way, is_written, shown_database as shown};
+use crate::command::profiles::{BEGIN, COMMIT, feed, identifier, literal, query};
+use crate::command::{BEFORE, Database, LOADING, ROLES, Record};
 use crate::config::{Conflict, Postgres};
 use crate::error::{Error, Result};
-
-/// What follows a database's name while it is loaded.
-const LOADING: &str = "__ckbackup";
-
-/// What follows the name of the one before, for a moment.
-const BEFORE: &str = "__before";
 
 /// The longest name of a database, in bytes.
 const LONGEST: usize = 63;
@@ -65,31 +59,48 @@ impl Way<'_> {
     }
 
     async fn is_empty(&self, postgres: &Postgres, database: &str) -> Result<bool> {
-        let sql = "select count(*) from pg_class c join pg_namespace n on n.oid = c.relnamespace \
-                   where n.nspname not like 'pg\\_%' and n.nspname <> 'information_schema'";
-        Ok(self.ask_postgres(postgres, database, sql).await?.trim() == "0")
+        let of_users = "n.nspname not like 'pg\\_%' and n.nspname <> 'information_schema'";
+        let in_schemas = |table: &str, schema: &str| {
+            format!("(select count(*) from {table} t join pg_namespace n on n.oid = t.{schema} where {of_users})")
+        };
+        let sql = format!(
+            "select {} + {} + {} + (select count(*) from pg_largeobject_metadata)",
+            in_schemas("pg_class", "relnamespace"),
+            in_schemas("pg_proc", "pronamespace"),
+            in_schemas("pg_type", "typnamespace"),
+        );
+        Ok(self.ask_postgres(postgres, database, &sql).await?.trim() == "0")
     }
 
-    pub(super) async fn restore_postgres(&self, postgres: &Postgres, planned: Outcomes) -> Result<Outcomes> {
-        let mut outcomes = Outcomes::new();
+    /// What went wrong with one database does not keep the others from coming back; without the roles none does.
+    pub(super) async fn restore_postgres(
+        &self,
+        postgres: &Postgres,
+        planned: Outcomes,
+        tally: &mut Tally,
+    ) -> Result<()> {
         for (what, outcome) in planned {
             let outcome = match (&outcome, what == ROLES) {
                 (outcome, _) if !is_written(outcome) => outcome.clone(),
                 (_, true) => self.restore_roles(postgres).await.map(|()| outcome)?,
-                (_, false) => self.restore_database(postgres, &what).await.map(|()| outcome)?,
+                (_, false) => match self.restore_database(postgres, &what).await {
+                    Ok(()) => outcome,
+                    Err(e) => Outcome::Failed(e.one_line()),
+                },
             };
-            outcomes.push((what, outcome));
+            tally.add(self.name, &what, outcome);
         }
-        Ok(outcomes)
+        Ok(())
     }
 
-    /// Roles that are there are not made again, but get what the backup says of them.
+    /// Roles that are there are not made again, but get what the backup says of them: all but the one that we came in with.
     async fn restore_roles(&self, postgres: &Postgres) -> Result<()> {
         let there = self.ask_postgres(postgres, MAINTENANCE, "select rolname from pg_roles").await?;
-        let there: BTreeSet<String> =
-            there.lines().map(|name| format!("CREATE ROLE {};", quoted_as_needed(name))).collect();
+        let there: BTreeSet<String> = there.lines().flat_map(|name| making(name)).collect();
+        let own = changing(&postgres.user);
         let all = self.outputs.text(ROLES).await?;
-        let kept: Vec<&str> = all.lines().filter(|line| !there.contains(*line)).collect();
+        let is_kept = |line: &&str| !there.contains(*line) && !own.iter().any(|begin| line.starts_with(begin));
+        let kept: Vec<&str> = all.lines().filter(is_kept).collect();
         self.run_sql(postgres, MAINTENANCE, kept.join("\n").into_bytes()).await
     }
 
@@ -112,7 +123,7 @@ impl Way<'_> {
         );
         self.ask_postgres(postgres, MAINTENANCE, &making).await?;
         let loaded = async {
-            self.feed(&feed(&postgres.user, &loading), file).await?;
+            self.feed(&feed(&postgres.user, &loading), file, (BEGIN, COMMIT)).await?;
             self.compare_rows(postgres, &loading, record).await
         };
         if let Err(e) = loaded.await {
@@ -131,7 +142,7 @@ impl Way<'_> {
         let rows: Vec<_> = rows.iter().collect();
         for tables in rows.chunks(100) {
             let sql = counting(tables);
-            let answer = self.ask_postgres(postgres, loading, &sql).await?;
+            let answer = self.place.ask(&query(&postgres.user, loading, &sql), self.wanted.timeout).await?;
             let counted: BTreeMap<&str, &str> = answer.lines().filter_map(|line| line.rsplit_once('\t')).collect();
             for (table, saved) in tables {
                 let found = counted.get(table.as_str()).copied().unwrap_or("no");
@@ -153,8 +164,7 @@ impl Way<'_> {
         let from = if name == MAINTENANCE { "template1" } else { MAINTENANCE };
         let rename =
             |from: &str, to: &str| format!("alter database {} rename to {};", identifier(from), identifier(to));
-        let mut sql =
-            format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = {};", literal(name));
+        let mut sql = format!("{};", ending(name));
         if is_there {
             sql.push_str(&rename(name, &before));
         }
@@ -168,6 +178,8 @@ impl Way<'_> {
     }
 
     async fn drop_database_from(&self, postgres: &Postgres, from: &str, name: &str) -> Result<()> {
+        // What an earlier try left running in a pod may still use it.
+        self.ask_postgres(postgres, from, &ending(name)).await?;
         let sql = format!("drop database if exists {}", identifier(name));
         self.ask_postgres(postgres, from, &sql).await.map(drop)
     }
@@ -175,21 +187,29 @@ impl Way<'_> {
     async fn run_sql(&self, postgres: &Postgres, database: &str, sql: Vec<u8>) -> Result<()> {
         let command = feed(&postgres.user, database);
         let running = self.place.start(&command, true).await?;
+        let sql = [BEGIN.as_bytes(), &sql, COMMIT.as_bytes()].concat();
         crate::command::give(running, sql).await?.require_success(&command)
     }
 }
 
 fn counting(tables: &[(&String, &u64)]) -> String {
-    let count = |(table, _): &(&String, &u64)| format!("select {}, count(*) from {table}", literal(table));
+    let count = |(table, _): &(&String, &u64)| format!("select {}, count(*) from only {table}", literal(table));
     tables.iter().map(count).collect::<Vec<_>>().join(" union all ")
 }
 
-fn is_written(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Created | Outcome::Updated)
+/// Ends all connections to a database.
+fn ending(name: &str) -> String {
+    format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = {}", literal(name))
 }
 
-fn shown(database: &str) -> String {
-    format!("databases/{database}")
+/// Both ways in which `pg_dumpall` may write that a role is made: in quotes where it must.
+fn making(role: &str) -> [String; 2] {
+    [format!("CREATE ROLE {role};"), format!("CREATE ROLE {};", identifier(role))]
+}
+
+/// How lines begin that change a role.
+fn changing(role: &str) -> [String; 2] {
+    [format!("ALTER ROLE {role} "), format!("ALTER ROLE {} ", identifier(role))]
 }
 
 fn with_suffix(name: &str, suffix: &str) -> Result<String> {
@@ -199,25 +219,15 @@ fn with_suffix(name: &str, suffix: &str) -> Result<String> {
     }
 }
 
-/// As `pg_dumpall` writes names: in quotes only where it must.
-fn quoted_as_needed(name: &str) -> String {
-    let plain = |(at, c): (usize, char)| c.is_ascii_lowercase() || c == '_' || at > 0 && c.is_ascii_digit();
-    match !name.is_empty() && name.char_indices().all(plain) {
-        true => name.into(),
-        false => identifier(name),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn names_are_quoted_as_the_dump_does() {
-        for (name, quoted) in [("harbor_1", "harbor_1"), ("Harbor", "\"Harbor\""), ("1a", "\"1a\""), ("a-b", "\"a-b\"")]
-        {
-            assert_eq!(quoted_as_needed(name), quoted);
-        }
+    fn a_role_is_known_however_the_dump_writes_it() {
+        assert!(making("user").contains(&"CREATE ROLE \"user\";".to_string()));
+        assert!(making("harbor").contains(&"CREATE ROLE harbor;".to_string()));
+        assert!(changing("postgres").iter().any(|begin| "ALTER ROLE postgres WITH SUPERUSER".starts_with(begin)));
     }
 
     #[test]

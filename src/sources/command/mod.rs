@@ -18,7 +18,7 @@ use self::stream::{Stream, Way};
 use super::{Opened, Source, Unit};
 use crate::cluster::Cluster;
 use crate::command::profiles::{self, END_OF_DATABASE, END_OF_ROLES};
-use crate::command::{Database, INFLUXDB, Place, ROLES, Saved};
+use crate::command::{BEFORE, Database, INFLUXDB, LOADING, Place, ROLES, Saved};
 use crate::config::{CommandScope, Hook, Postgres, Program};
 use crate::error::{Error, Result};
 use crate::inventory::{Inventory, Omission};
@@ -150,6 +150,11 @@ impl Inner {
     }
 }
 
+/// What a restore that was cut off may have left.
+fn is_left_over(database: &str) -> bool {
+    [LOADING, BEFORE].iter().any(|suffix| database.ends_with(suffix))
+}
+
 async fn run_hook(which: &str, place: &Place, hook: &Hook) -> Result<()> {
     let ran = place.ask(&hook.command, hook.timeout).await;
     ran.map(drop).map_err(|e| e.within(format!("the hook {which} the backup, {}", place.words())))
@@ -165,7 +170,7 @@ async fn wanted_databases(place: &Place, postgres: &Postgres) -> Result<Vec<Data
         let mut next = || fields.next();
         Some(Database { name: next()?, owner: next()?, encoding: next()?, collate: next()?, ctype: next()? })
     };
-    let all: Vec<Database> = answer.lines().filter_map(database).collect();
+    let all: Vec<Database> = answer.lines().filter_map(database).filter(|one| !is_left_over(&one.name)).collect();
     if postgres.databases.is_empty() {
         return Ok(all);
     }
