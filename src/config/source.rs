@@ -9,6 +9,7 @@ use url::Url;
 use super::duration::parse_duration;
 use super::elasticsearch::{self, ElasticsearchScope};
 use super::names::Name;
+use super::objects::{self, ObjectsScope};
 use super::paths::{self, PathFilter};
 use super::problems::{Problems, listed};
 use super::raw;
@@ -46,6 +47,8 @@ pub enum SourceKind {
     Prometheus(PrometheusScope),
     /// The indices of an Elasticsearch or OpenSearch.
     Elasticsearch(ElasticsearchScope),
+    /// The objects of a bucket or folder.
+    Objects(ObjectsScope),
 }
 
 impl SourceKind {
@@ -56,6 +59,7 @@ impl SourceKind {
             SourceKind::Files(_) => "files",
             SourceKind::Prometheus(_) => "prometheus",
             SourceKind::Elasticsearch(_) => "elasticsearch",
+            SourceKind::Objects(_) => "objects",
         }
     }
 
@@ -169,10 +173,11 @@ fn source_kind(raw: &raw::Source, path: &str, folder: &Path, problems: &mut Prob
         }
     };
     let path = format!("{path}.{kind}");
-    match (&raw.kubernetes, &raw.files, &raw.prometheus, &raw.elasticsearch) {
+    match (&raw.kubernetes, &raw.files, &raw.prometheus, &raw.objects, &raw.elasticsearch) {
         (Some(raw), ..) => scope::validate(raw, &path, problems).map(SourceKind::Kubernetes),
         (_, Some(raw), ..) => files(raw, &path, folder, problems).map(SourceKind::Files),
-        (_, _, Some(raw), _) => prometheus(raw, &path, folder, problems).map(SourceKind::Prometheus),
+        (_, _, Some(raw), ..) => prometheus(raw, &path, folder, problems).map(SourceKind::Prometheus),
+        (.., Some(raw), _) => objects::validate(raw, &path, folder, problems).map(SourceKind::Objects),
         (.., Some(raw)) => elasticsearch::validate(raw, &path, folder, problems).map(SourceKind::Elasticsearch),
         _ => {
             let what = "is not supported by this version; remove the source, or upgrade ckbackup";
@@ -186,7 +191,13 @@ fn files(raw: &raw::Files, path: &str, folder: &Path, problems: &mut Problems<'_
     let place = folder_of_data(&raw.path, &format!("{path}.path"), folder, problems);
     let names = paths::validate(&raw.names, &format!("{path}.names"), problems);
     let limits = limits(&raw.newer_than, &raw.max_size, path, problems);
-    let format = match raw.format.as_deref() {
+    let format = log_format(raw.format.as_deref(), path, problems);
+    Some(FilesScope { folder: place?, names: names?, limits: limits?, format: format? })
+}
+
+/// What is inside, if the schedule says.
+pub(super) fn log_format(given: Option<&str>, path: &str, problems: &mut Problems<'_>) -> Option<Option<LogFormat>> {
+    match given {
         None => Some(None),
         Some("kubernetesAudit") => Some(Some(LogFormat::KubernetesAudit)),
         Some(other) => {
@@ -194,8 +205,7 @@ fn files(raw: &raw::Files, path: &str, folder: &Path, problems: &mut Problems<'_
             problems.add(&format!("{path}.format"), format!("`{other}` is no format that is known{near}"));
             None
         }
-    };
-    Some(FilesScope { folder: place?, names: names?, limits: limits?, format: format? })
+    }
 }
 
 fn folder_of_data(text: &str, path: &str, folder: &Path, problems: &mut Problems<'_>) -> Option<PathBuf> {
@@ -206,7 +216,8 @@ fn folder_of_data(text: &str, path: &str, folder: &Path, problems: &mut Problems
     Some(folder.join(text))
 }
 
-fn limits(
+/// How much of a source is saved.
+pub(super) fn limits(
     newer_than: &Option<String>,
     max_size: &Option<String>,
     path: &str,

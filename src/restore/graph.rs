@@ -11,6 +11,7 @@ use super::apply::{Tally, Work, apply, write_owner_references};
 use super::elasticsearch::restore_elasticsearch;
 use super::files::{of_the_backup, restore_files};
 use super::gate::Closed;
+use super::objects::restore_objects;
 use super::prometheus::restore_prometheus;
 use super::summary::{Failure, Items, StepStatus, StepSummary};
 use super::{Operator, gate, rounded};
@@ -115,6 +116,7 @@ async fn run_step(work: &Arc<Work>, step: usize, operator: Arc<dyn Operator>) ->
         Action::Files(wanted) => ended(work, step, restore_files(work, step, wanted).await).await,
         Action::Prometheus(wanted) => ended(work, step, restore_prometheus(work, step, wanted).await).await,
         Action::Elasticsearch(wanted) => ended(work, step, restore_elasticsearch(work, step, wanted).await).await,
+        Action::Objects(wanted) => ended(work, step, restore_objects(work, step, wanted).await).await,
         Action::Gate(_) if work.dry_run => (StepStatus::Planned, Tally::default(), None),
         Action::Gate(gate) => {
             work.progress.begin(&name, None);

@@ -12,6 +12,7 @@ const LEVELS: &[&[&str]] = &[
     &["sources"],
     &["elastic"],
     &["archive", "vault", "cluster", "endpoint"],
+    &["storage"],
     &["config"],
     &["inventory", "member", "object_path"],
     &["progress", "clock", "error"],
