@@ -10,7 +10,7 @@ use object_store::{GetOptions, GetRange, ObjectStore};
 use sha2::{Digest, Sha256};
 
 use super::explain::{is_forbidden, is_missing_bucket};
-use super::{Opened, Place, S3, StoreSettings, begins_behind_the_end};
+use super::{ListedKey, Opened, Place, S3, StoreSettings, begins_behind_the_end};
 use crate::config::ObjectsPlace;
 use crate::error::{Error, Result};
 
@@ -112,24 +112,7 @@ impl Objects {
         let prefix = if self.root.as_ref().is_empty() { String::new() } else { format!("{}/", self.root) };
         let mut listing = Listing::default();
         if let Some(s3) = &self.s3 {
-            for listed in s3.list_objects(&prefix).await? {
-                let path = listed.key.strip_prefix(&prefix).unwrap_or_default();
-                // What consoles show as folders are objects without content, whose names end with `/`.
-                let is_folder = listed.size == 0 && (path.is_empty() || path.ends_with('/'));
-                if is_folder || !wanted(path) {
-                    continue;
-                }
-                if self.whole(path).is_err() {
-                    listing.unnameable.push(listed.key);
-                    continue;
-                }
-                listing.objects.push(Object {
-                    path: path.into(),
-                    size: listed.size,
-                    modified: listed.last_modified.as_microsecond(),
-                    etag: listed.e_tag.as_deref().map(plain),
-                });
-            }
+            s3.list_objects(&prefix, |listed| self.add(listed, &prefix, &wanted, &mut listing)).await?;
         } else {
             let mut listed = self.store.list(Some(&self.root));
             while let Some(meta) = listed.try_next().await.map_err(|e| self.place.explain("list", "", e))? {
@@ -147,6 +130,24 @@ impl Objects {
         listing.objects.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         listing.objects.shrink_to_fit();
         Ok(listing)
+    }
+
+    fn add(&self, listed: ListedKey, prefix: &str, wanted: impl Fn(&str) -> bool, listing: &mut Listing) {
+        let path = listed.key.strip_prefix(prefix).unwrap_or_default();
+        // What consoles show as folders are objects without content, whose names end with `/`.
+        let is_folder = listed.size == 0 && (path.is_empty() || path.ends_with('/'));
+        if is_folder || !wanted(path) {
+            return;
+        }
+        if self.whole(path).is_err() {
+            return listing.unnameable.push(listed.key);
+        }
+        listing.objects.push(Object {
+            path: path.into(),
+            size: listed.size,
+            modified: listed.last_modified.as_microsecond(),
+            etag: listed.e_tag.as_deref().map(plain),
+        });
     }
 
     /// Part of an object, in the state in which it was listed. Each answer names the state that it is of, so nothing has to be

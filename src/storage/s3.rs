@@ -163,11 +163,11 @@ impl S3 {
         Ok(parsed.map(|time| time.timestamp()))
     }
 
-    /// Every object whose key begins so, by its key as it is: also keys that `object_store` takes for none, which would fail
-    /// the whole list there.
-    pub async fn list_objects(&self, prefix: &str) -> Result<Vec<ListedKey>> {
+    /// Every object whose key begins so is given to `each`, by its key as it is: also keys that `object_store` takes for none,
+    /// which would fail the whole list there.
+    pub async fn list_objects(&self, prefix: &str, mut each: impl FnMut(ListedKey)) -> Result<()> {
         let doing = || format!("list the objects in {}", self.place.shown);
-        let (mut all, mut after) = (Vec::new(), None::<String>);
+        let mut after = None::<String>;
         loop {
             let mut query = vec![("list-type", "2"), ("prefix", prefix)];
             if let Some(token) = &after {
@@ -179,9 +179,9 @@ impl S3 {
             }
             let answer = answer.require_success(doing, "s3:ListBucket")?;
             let page: ListObjectsResult = parse(&answer.body, doing)?;
-            all.extend(page.contents);
+            page.contents.into_iter().for_each(&mut each);
             if !page.is_truncated {
-                return Ok(all);
+                return Ok(());
             }
             if page.next_continuation_token.is_none() || page.next_continuation_token == after {
                 return Err(Error::failed(doing()).because(Error::failed("the list is cut short and does not go on")));
@@ -354,6 +354,19 @@ mod tests {
             parse("<CopyObjectResult><ETag>x</ETag></CopyObjectResult>", || "".into()).unwrap();
         assert_eq!(none.sha256, None);
         assert_eq!(encode("a b/ü+?"), "a%20b/%C3%BC%2B%3F");
+    }
+
+    #[test]
+    fn listed_keys_are_taken_as_they_are() {
+        let body = "<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><IsTruncated>true</IsTruncated>\
+            <Contents><Key>a//b&amp;c</Key><LastModified>2026-11-20T01:02:03.000Z</LastModified><ETag>&quot;x&quot;</ETag>\
+            <Size>7</Size></Contents><Contents><Key>folder/</Key><LastModified>2026-11-20T01:02:03Z</LastModified>\
+            <Size>0</Size></Contents><NextContinuationToken>n</NextContinuationToken></ListBucketResult>";
+        let page: ListObjectsResult = parse(body, || "read".into()).unwrap();
+        assert!(page.is_truncated && page.next_continuation_token.as_deref() == Some("n"));
+        let keys: Vec<_> = page.contents.iter().map(|listed| (listed.key.as_str(), listed.size)).collect();
+        assert_eq!(keys, [("a//b&c", 7), ("folder/", 0)]);
+        assert_eq!(page.contents[0].e_tag.as_deref(), Some("\"x\""));
     }
 
     #[test]

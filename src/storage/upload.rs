@@ -119,6 +119,7 @@ impl LargeUpload {
     /// Makes the object visible, and makes sure that it is what was sent. Without `over`, one that came meanwhile stays.
     pub async fn finish(mut self, over: bool) -> Result<Put> {
         if !over && self.objects.look_at(&self.path).await?.is_some() {
+            self.abort().await;
             return Ok(Put::Taken);
         }
         if let Some(parts) = self.parts.take() {
@@ -128,17 +129,26 @@ impl LargeUpload {
         self.objects.confirm(&self.path, self.sent, &sha256).await?;
         Ok(Put::Done)
     }
+
+    /// Gives it up, and frees what was sent. Errors are of no use here: nothing became visible.
+    pub async fn abort(mut self) {
+        if let Some(parts) = self.parts.take() {
+            give_up(parts).await;
+        }
+    }
+}
+
+async fn give_up(parts: WriteMultipart) {
+    if let Err(e) = parts.abort().await {
+        tracing::debug!(error = %e, "abort an upload");
+    }
 }
 
 impl Drop for LargeUpload {
     fn drop(&mut self) {
         let Some(parts) = self.parts.take() else { return };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                if let Err(e) = parts.abort().await {
-                    tracing::debug!(error = %e, "abort an upload");
-                }
-            });
+            runtime.spawn(give_up(parts));
         }
     }
 }

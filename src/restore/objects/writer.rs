@@ -183,6 +183,7 @@ impl<'a> Writer<'a> {
             return Err(Error::integrity(format!("{}: its first part is missing", entry.path)));
         };
         if let Err(e) = current.upload.write(content).await {
+            current.upload.abort().await;
             return self.outcome(Err(e), over).map(Some);
         }
         if entry.part.is_none_or(|part| part.is_last(entry.size)) {
