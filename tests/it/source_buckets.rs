@@ -8,10 +8,10 @@ use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 
 use crate::backup_memory::{LIMIT_KIB, peak};
-use crate::bucket_stage::{BucketStage, copied_from, with};
+use crate::bucket_stage::{BucketStage, copied_from, items, with};
 use crate::data_stage::{id_of, noise, record, write};
 use crate::harness::command::is_running;
-use crate::harness::{Action, FaultProxy};
+use crate::harness::{Action, AzureServer, FaultProxy};
 use crate::vault_stage::Place;
 
 const MIB: usize = 1 << 20;
@@ -248,6 +248,26 @@ async fn what_cannot_be_read_is_told_and_leaves_other_sources_alone() {
     let missing = with(stage.at(stage.s3.endpoint(), "archive/logs"), json!({"credentialsFile": "no-such-file"}));
     let failed = stage.save(&missing).await.expect(1);
     assert!(failed.stderr.contains("read the credentials in") && failed.stderr.contains("no-such-file"), "{failed}");
+}
+
+#[tokio::test]
+async fn a_container_of_azure_is_filled_by_a_restore_and_saved_again() {
+    let stage = BucketStage::new().await;
+    let azure = AzureServer::start(&stage.stage.scratch, "archive").await;
+    let account = azure.place("archive/logs");
+    let lines: String = account.env.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+    let scope = json!({"url": account.url, "credentialsFile": stage.stage.scratch.file("azure.env", lines)});
+    write(&stage.stage.data(), "large", &noise(7, 19 * MIB), 3);
+    write(&stage.stage.data(), "x/small", b"small\n", 3);
+    write(&stage.stage.data(), "empty", b"", 3);
+    let first = stage.stage.save_files(&stage.place).await;
+    let restored = stage.restore(first["id"].as_str().unwrap(), &scope, &json!({}), &[]).await.expect_success();
+    assert_eq!(items(&restored), [3, 0, 0, 0, 0]);
+    let manifest = stage.saved(&scope).await;
+    let back = stage.files_of(&manifest, "back").await;
+    assert_eq!(back.keys().collect::<Vec<_>>(), ["empty", "large", "x/small"]);
+    assert!(back["large"] == noise(7, 19 * MIB) && back["x/small"] == b"small\n");
+    assert!(copied_from(&stage.saved(&scope).await).iter().all(Option::is_some));
 }
 
 #[tokio::test]
