@@ -216,6 +216,32 @@ async fn a_storage_that_is_busy_or_cuts_connections_is_asked_again() {
     assert!(back.len() == 21 && back["large"] == noise(5, 9 * MIB) && back["07"] == b"7\n");
 }
 
+/// One object that the storage cannot give out, however often it is asked; then it gives out nothing at all.
+#[tokio::test]
+async fn an_object_without_an_answer_does_not_take_others_with_it_and_is_read_the_next_night() {
+    let stage = BucketStage::new().await;
+    for number in 0..20 {
+        stage.put(&format!("archive/logs/{number:02}"), format!("{number}\n")).await;
+    }
+    let broken = FaultProxy::plain(stage.s3.endpoint(), |request| match request.is("GET", "/logs/03") {
+        true => Action::status(500),
+        false => Action::Forward,
+    });
+    let manifest = stage.manifest(&stage.save(&stage.at(broken.url(), "archive/logs")).await.expect(3)).await;
+    assert!(why(&manifest, "problems")[0].contains("read s3://archive/logs/03"), "{manifest}");
+    assert_eq!((&record(&manifest)["problems"][0]["count"], &record(&manifest)["items"]), (&json!(1), &json!(19)));
+    let dead = FaultProxy::plain(stage.s3.endpoint(), |request| match request.is("GET", "/logs/") {
+        true => Action::status(503),
+        false => Action::Forward,
+    });
+    let failed = stage.save(&stage.at(dead.url(), "archive/logs")).await.expect(1);
+    assert!(failed.stderr.contains("nothing could be read"), "{failed}");
+    let tried: std::collections::BTreeSet<_> = dead.seen().into_iter().map(|seen| seen.path).collect();
+    assert!(tried.len() <= 8, "the rest is not tried: {tried:?}");
+    let next = stage.saved(&stage.at(stage.s3.endpoint(), "archive/logs")).await;
+    assert_eq!((&record(&next)["items"], copied_from(&next)), (&json!(20), vec![None]));
+}
+
 #[tokio::test]
 async fn what_cannot_be_read_is_told_and_leaves_other_sources_alone() {
     let stage = BucketStage::new().await;

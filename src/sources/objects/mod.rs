@@ -22,7 +22,7 @@ use self::reader::{Reader, Reading};
 use self::seen::Seen;
 use super::limits::{Aged, newest};
 use super::{Opened, Source, TIME_IS_UP, Unit};
-use crate::config::{Limits, ObjectsScope};
+use crate::config::ObjectsScope;
 use crate::error::Result;
 use crate::inventory::{Contents, Identity, Inventory, Listed, Omission};
 use crate::member::{Batch, check_path};
@@ -74,14 +74,14 @@ impl Shared {
     }
 
     /// Lists what is wanted.
-    async fn list(&self, limits: Limits) -> Result<Found> {
+    async fn list(&self) -> Result<Found> {
         let at = Timestamp::now();
         let listing = self.objects.list(|path| self.scope.names.allows(path)).await?;
         let (named, bad): (Vec<_>, Vec<_>) =
             listing.objects.into_iter().partition(|object| check_path(&object.path).is_ok());
         let bad = bad.into_iter().map(|object| object.path.to_string()).chain(listing.unnameable);
         let count = bad.inspect(|key| tracing::warn!(object = key, "its name cannot stand in an archive")).count();
-        let (objects, left_out) = newest(named, "objects", limits, self.now);
+        let (objects, left_out) = newest(named, "objects", self.scope.limits, self.now);
         let mut inventory = Inventory { skipped: left_out, ..Inventory::default() };
         if count > 0 {
             let why = "their names cannot stand in an archive".into();
@@ -111,7 +111,7 @@ impl Source for ObjectStorage {
             seen: Mutex::default(),
             silent: AtomicBool::new(false),
         };
-        let Found { objects, inventory, listed } = shared.list(self.scope.limits).await?;
+        let Found { objects, inventory, listed } = shared.list().await?;
         shared.seen().add(&objects);
         let shared = Arc::new(shared);
         let mut units: Vec<Box<dyn Unit>> = Vec::new();
@@ -190,9 +190,7 @@ impl Unit for LateUnit {
             if self.shared.seen().is_settled() || stop.is_cancelled() {
                 break;
             }
-            // What is new is little, so only its age counts.
-            let limits = Limits { max_size: None, ..self.shared.scope.limits };
-            let found = self.shared.list(limits).await?;
+            let found = self.shared.list().await?;
             listed = found.listed;
             let new = self.shared.seen().take_new(found.objects);
             self.found().extend(new.iter().cloned());

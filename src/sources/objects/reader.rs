@@ -1,7 +1,7 @@
 //! Reads objects in their order, several requests at a time: small ones whole, large ones in parts.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +22,10 @@ use crate::storage::{Object, Objects, Unreadable};
 
 /// Requests at the same time. The answer to each is held in memory, [`PART_BYTES`] at most.
 const AHEAD: usize = 6;
+
+/// After so many requests without an answer, one after the other, the others of a unit are not tried: a storage that cannot
+/// give out one object may well have the rest.
+const UNANSWERED_IN_A_ROW: u32 = 3;
 
 /// How long a storage is waited for that did not answer the last time, instead of minutes for each group of objects.
 const IMPATIENCE: Duration = Duration::from_secs(20);
@@ -124,7 +128,7 @@ impl<'a> Reader<'a> {
     /// Reads objects, each with the name that it gets in the archive. What is wrong with one does not end the others; an error
     /// means that nobody takes them.
     pub async fn read_all(&mut self, wanted: &[(&Object, &str)]) -> Result<()> {
-        let (reading, stop, gave_up) = (self.reading, self.stop, AtomicBool::new(false));
+        let (reading, stop, unanswered) = (self.reading, self.stop, AtomicU32::new(0));
         let mut all = Vec::new();
         for (object, name) in wanted {
             match object.size <= LARGEST {
@@ -136,7 +140,7 @@ impl<'a> Reader<'a> {
         loop {
             while fetches.len() < AHEAD {
                 let Some(piece) = all.next() else { break };
-                fetches.push_back(reading.try_to_fetch(piece, stop, &gave_up));
+                fetches.push_back(reading.try_to_fetch(piece, stop, &unanswered));
             }
             let Some((piece, content)) = fetches.next().await else { return Ok(()) };
             if piece.is_first() {
@@ -233,14 +237,18 @@ impl Reading<'_> {
         self,
         piece: Piece<'o>,
         stop: &CancellationToken,
-        gave_up: &AtomicBool,
+        unanswered: &AtomicU32,
     ) -> (Piece<'o>, Result<Bytes, NotRead>) {
-        let content = match (stop.is_cancelled(), gave_up.load(Relaxed)) {
+        let content = match (stop.is_cancelled(), unanswered.load(Relaxed) >= UNANSWERED_IN_A_ROW) {
             (true, _) => Err(NotRead::Late),
             (_, true) => Err(NotRead::Unanswered),
             _ => self.fetch(&piece).await.map_err(NotRead::Failed),
         };
-        gave_up.fetch_or(matches!(content, Err(NotRead::Failed(Unreadable::Lost(_)))), Relaxed);
+        match &content {
+            Err(NotRead::Failed(Unreadable::Lost(_))) => drop(unanswered.fetch_add(1, Relaxed)),
+            Err(NotRead::Late | NotRead::Unanswered) => {}
+            _ => unanswered.store(0, Relaxed),
+        }
         (piece, content)
     }
 
