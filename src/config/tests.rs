@@ -130,7 +130,7 @@ fn unknown_keys_are_named_with_the_nearest_known_one() {
     assert_eq!(
         wrong(PLAN, "expect: 1m", "colour: red"),
         "unknown key `colour` at s/x.yaml:9:7; known are: `name`, `after`, `expect`, `apply`, `gate`, `manual`, \
-         `files`, `prometheus`"
+         `files`, `prometheus`, `elasticsearch`, `objects`"
     );
     assert_eq!(
         wrong(SCHEDULE, "kubernetes:", "kuberntes:"),
@@ -294,7 +294,7 @@ fn sources_are_told_apart_and_of_a_known_kind() {
     );
     assert_eq!(
         more("    - {name: m, objects: {url: \"file:///srv/blobs\", credentialsFile: x}}\n"),
-        "`spec.sources[1].objects.credentialsFile` at s/x.yaml:13:71: a folder needs no credentials; remove this key"
+        "`spec.sources[1].objects.credentialsFile` at s/x.yaml:13:70: a folder needs no credentials; remove this key"
     );
 }
 
