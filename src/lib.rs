@@ -4,19 +4,20 @@
 //! # Layers
 //!
 //! ```text
-//! cli                                one file for each verb; the only one that prints, reads the environment or exits
-//!  └ scheduler                       when a run is due
-//!     └ drill                        a scratch control plane; what came back, compared
-//!        └ backup  restore  rotation one run; one plan; which backups stay
-//!           └ reader                 a committed backup: trust, index, members, verification
-//!              └ sources ─ cluster   what is backed up; the only door to the Kubernetes API
-//!                elastic             an Elasticsearch or OpenSearch server
-//!                archive   vault     tar, zstd, age; layout, manifest, signature
-//!                endpoint            an HTTP server that something is read from
-//!                storage             buckets and folders: opened, listed, read, written
-//!                 └ config           schedules and plans, checked
-//!                   member  object_path  inventory
-//!                     progress  clock  error
+//! cli                                   one file for each verb; the only one that prints, reads the environment or exits
+//!  └ observe                            metrics and Kubernetes Events
+//!     └ scheduler                       when a run is due
+//!        └ drill                        a scratch control plane; what came back, compared
+//!           └ backup  restore  rotation one run; one plan; which backups stay
+//!              └ reader                 a committed backup: trust, index, members, verification
+//!                 └ sources ─ cluster   what is backed up; the only door to the Kubernetes API
+//!                   command   elastic     a command, here or in a pod; an Elasticsearch or OpenSearch server
+//!                   archive   vault     tar, zstd, age; layout, manifest, signature
+//!                   endpoint            an HTTP server that something is read from
+//!                   storage             buckets and folders: opened, listed, read, written
+//!                    └ config           schedules and plans, checked
+//!                      member  object_path  inventory
+//!                        progress  clock  error
 //! ```
 //!
 //! A module uses what stands below it. Modules of one layer do not use each other, except that `sources` uses
@@ -44,6 +45,7 @@ pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod cluster;
+pub mod command;
 pub mod config;
 pub mod drill;
 pub mod elastic;
@@ -52,6 +54,7 @@ pub mod error;
 pub mod inventory;
 pub mod member;
 pub mod object_path;
+pub mod observe;
 pub mod progress;
 pub mod reader;
 pub mod restore;

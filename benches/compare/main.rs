@@ -6,6 +6,7 @@
 mod backup;
 mod bench;
 mod ckbackup;
+mod documents;
 mod extract;
 mod logs;
 mod memory;
@@ -72,6 +73,7 @@ async fn measure(figure: Figure, bench: &Bench) -> Result<Vec<Row>> {
         Figure::Extract => extract::measure(bench).await,
         Figure::Memory => memory::measure(bench).await,
         Figure::Logs => logs::measure(bench).await,
+        Figure::Documents => documents::measure(bench).await,
         Figure::Protocols => protocols::measure(bench).await,
     }
 }

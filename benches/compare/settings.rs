@@ -11,6 +11,7 @@ const SECRETS: usize = 31_000;
 const OTHERS: usize = 3_000;
 const ROUNDS: usize = 5;
 const LOG_MB: usize = 4000;
+const DOCUMENTS: usize = 2_000_000;
 
 /// Something that can be measured by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,16 +21,18 @@ pub enum Figure {
     Extract,
     Memory,
     Logs,
+    Documents,
     /// HTTP/1.1 against HTTP/2, both raw: of ckbackup it tells nothing, so it is not measured unless it is asked for.
     Protocols,
 }
 
-const FIGURES: [(&str, Figure); 6] = [
+const FIGURES: [(&str, Figure); 7] = [
     ("backup", Figure::Backup),
     ("restore", Figure::Restore),
     ("extract", Figure::Extract),
     ("memory", Figure::Memory),
     ("logs", Figure::Logs),
+    ("documents", Figure::Documents),
     ("protocols", Figure::Protocols),
 ];
 
@@ -68,9 +71,15 @@ pub struct Settings {
     pub scale: Scale,
     /// Bytes of JSON logs.
     pub log_bytes: u64,
+    /// Log documents in an Elasticsearch.
+    pub documents: usize,
     /// The folder with etcd and kube-apiserver.
     pub assets: PathBuf,
     pub versitygw: PathBuf,
+    /// The folder with several releases of Elasticsearch.
+    pub elasticsearch: PathBuf,
+    /// The program elasticdump.
+    pub elasticdump: PathBuf,
     /// Under which folder vaults and the servers' data are put.
     pub dir: PathBuf,
 }
@@ -87,9 +96,12 @@ impl Settings {
             figures: figures(&words)?,
             rounds: number("CKBACKUP_BENCH_ROUNDS", ROUNDS)?,
             log_bytes: number("CKBACKUP_BENCH_LOG_MB", LOG_MB)? as u64 * 1_000_000,
+            documents: number("CKBACKUP_BENCH_DOCUMENTS", DOCUMENTS)?,
             scale: Scale { secrets, secret_bytes: 1024, others },
             assets: file("KUBEBUILDER_ASSETS")?,
             versitygw: file("CKBACKUP_TEST_VERSITYGW")?,
+            elasticsearch: file("CKBACKUP_TEST_ELASTICSEARCH")?,
+            elasticdump: file("CKBACKUP_BENCH_ELASTICDUMP")?,
             dir: std::env::var_os("CKBACKUP_BENCH_DIR").map_or_else(target, PathBuf::from),
         })
     }
@@ -97,7 +109,14 @@ impl Settings {
 
 fn figures(words: &[String]) -> Result<Vec<Figure>> {
     if words.is_empty() {
-        return Ok(vec![Figure::Backup, Figure::Restore, Figure::Extract, Figure::Memory, Figure::Logs]);
+        return Ok(vec![
+            Figure::Backup,
+            Figure::Restore,
+            Figure::Extract,
+            Figure::Memory,
+            Figure::Logs,
+            Figure::Documents,
+        ]);
     }
     words.iter().map(|word| word.parse()).collect()
 }

@@ -35,6 +35,8 @@ pub(super) async fn claim(run: &Run<'_>) -> Result<Claim> {
         let id = BackupId::new(started, &run.schedule.name);
         let folder = BackupFolder { cluster: run.schedule.cluster.to_string(), id };
         if let Some(claim) = try_claim(run, folder, started, members.clone()).await? {
+            // From here on, the log names it where its reader waits for that.
+            tracing::Span::current().record("backup", tracing::field::display(&claim.folder.id));
             return Ok(claim);
         }
         tokio::time::sleep(Duration::from_millis(1100)).await;

@@ -1,31 +1,34 @@
 //! `backup`: take a backup now.
 
+mod summary;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{ArgGroup, Args};
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
+use self::summary::{human, summarize, tell_problems, verdict};
+use super::metrics_file::{MetricsFileArgs, look};
 use super::rotate::{self, Rotated, rotate};
 use super::shared::ClusterArgs;
-use super::table::Table;
 use super::window::{Admission, Held, admit, open_window, stop_at_close, take_lease};
+use super::witness::{Witness, is_failure};
 use super::{DONE, Global, Outcome, Output, words};
 use crate::archive::age::{self, Recipients};
 use crate::backup::{ClusterFacts, Permission, Run};
 use crate::clock::SystemClock;
 use crate::cluster::Cluster;
-use crate::config::{self, CONFIGURATION_SOURCE, Name, Rotate, Schedule, SourceKind, SourceSpec};
+use crate::config::{self, Name, Rotate, Schedule, SourceKind, SourceSpec};
 use crate::error::{Context, Error, Kind, Result};
+use crate::observe::{Reason, Subject, Trust, VaultView};
 use crate::scheduler::{Lease, Night, Timing};
-use crate::sources::{Elasticsearch, Files, Kubernetes, ObjectStorage, Prometheus, Source};
+use crate::sources::{Command, Elasticsearch, Files, Kubernetes, ObjectStorage, Prometheus, Source};
 use crate::storage::StoreSettings;
 use crate::vault::Vault;
-use crate::vault::manifest::{Manifest, Omission, SourceRecord, Status, WindowRecord};
+use crate::vault::manifest::{Manifest, Status, WindowRecord};
 use crate::vault::signature::Signer;
-
-/// How many problems are told on standard error; all of them stand in the manifest.
-const PROBLEMS_SHOWN: usize = 20;
 
 /// At night nobody is there to start it again: how long a source that could not be read is left alone, each time.
 const RETRIES: [Duration; 3] = [Duration::from_secs(10), Duration::from_secs(60), Duration::from_secs(300)];
@@ -61,41 +64,8 @@ pub struct BackupArgs {
     name: Option<Name>,
     #[command(flatten)]
     cluster: ClusterArgs,
-}
-
-/// The summary of a run.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Summary<'m> {
-    id: String,
-    cluster: &'m str,
-    vault: &'m str,
-    status: Status,
-    seconds: f64,
-    sources: Vec<SourceSummary<'m>>,
-    /// What `rotate` says, where the schedule rotates after a backup.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rotation: Option<&'m rotate::Report>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct SourceSummary<'m> {
-    name: &'m str,
-    kind: &'m str,
-    status: Status,
-    items: u64,
-    bytes: u64,
-    stored_bytes: u64,
-    seconds: f64,
-    problems: &'m [Omission],
-    skipped: &'m [Omission],
-    /// What is worth knowing, though nothing is missing.
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    notices: &'m [Omission],
-    /// Bytes of content that were taken over from an earlier backup instead of being read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    copied_bytes: Option<u64>,
+    #[command(flatten)]
+    metrics: MetricsFileArgs,
 }
 
 /// Everything that can be known to be wrong before anything is written has been checked.
@@ -113,15 +83,55 @@ struct Ready {
 
 pub(super) async fn run(args: &BackupArgs, global: &Global) -> Outcome {
     let schedule = config::read_schedule(&args.schedule, args.name.as_ref().map(Name::as_str))?;
-    let timing = if args.window { Some(open_window(&schedule)?) } else { None };
-    let wanted = wanted_sources(&schedule, &args.sources)?;
-    take_backup(schedule, timing, wanted, &args.cluster, global).await
+    let witness = Witness::new(&schedule, args.window, &args.cluster, global);
+    let outcome = take_asked_for(args, &schedule, &witness, global).await;
+    if args.metrics.file.is_some() {
+        leave_metrics(args, &schedule, &witness, global).await;
+    }
+    outcome
+}
+
+async fn take_asked_for(args: &BackupArgs, schedule: &Schedule, witness: &Witness, global: &Global) -> Outcome {
+    let timing = match args.window.then(|| open_window(schedule)).transpose() {
+        Ok(timing) => timing,
+        Err(e) => {
+            if e.kind() == Kind::WindowMissed {
+                witness.ring(Reason::WindowMissed, &e.one_line()).await;
+                witness.attempted(global.now(), global.now(), e.kind().exit_code());
+            }
+            return Err(e);
+        }
+    };
+    let wanted = wanted_sources(schedule, &args.sources)?;
+    take_backup(schedule.clone(), timing, wanted, &args.cluster, witness, global).await
 }
 
 /// The window's run of a schedule.
-pub(super) async fn take_in_window(schedule: Schedule, cluster: &ClusterArgs, global: &Global) -> Outcome {
+pub(super) async fn take_in_window(
+    schedule: Schedule,
+    cluster: &ClusterArgs,
+    witness: &Witness,
+    global: &Global,
+) -> Outcome {
     let (timing, wanted) = (open_window(&schedule)?, schedule.sources.clone());
-    take_backup(schedule, Some(timing), wanted, cluster, global).await
+    take_backup(schedule, Some(timing), wanted, cluster, witness, global).await
+}
+
+/// What the vault says after the run, by the word of this job's own key.
+async fn leave_metrics(args: &BackupArgs, schedule: &Schedule, witness: &Witness, global: &Global) {
+    let (attempt, rotation) = witness.take();
+    let mut subject = Subject::of(schedule);
+    subject.attempt = attempt;
+    match Signer::read(&schedule.signing_key) {
+        Ok(signer) => {
+            let own = signer.signers();
+            let trust = Trust { backups: &own, proofs: None };
+            look(&schedule.vault, &mut subject, trust, global).await;
+        }
+        // The run has told what is wrong with the key.
+        Err(_) => subject.vault = VaultView::unreachable(),
+    }
+    args.metrics.write(vec![subject], rotation.into_iter().collect(), global);
 }
 
 /// Takes a backup; with a timing, that of the night.
@@ -130,17 +140,60 @@ async fn take_backup(
     timing: Option<Timing>,
     wanted: Vec<SourceSpec>,
     cluster: &ClusterArgs,
+    witness: &Witness,
     global: &Global,
 ) -> Outcome {
+    let began = global.now();
+    let outcome = match commit(schedule, timing, wanted, cluster, witness, global).await {
+        Ok(Ended::Committed(done)) => conclude(&done, witness, global).await,
+        Ok(Ended::Before(taken)) => return tell_taken(&taken, global),
+        Err(e) => {
+            if is_failure(e.kind()) {
+                witness.ring(Reason::BackupFailed, &e.one_line()).await;
+            }
+            Err(e)
+        }
+    };
+    let code = outcome.as_ref().map_or_else(|e| e.kind().exit_code(), |code| *code);
+    witness.attempted(began, global.now(), code);
+    outcome
+}
+
+/// What a run came to.
+enum Ended {
+    /// A backup.
+    Committed(Box<Done>),
+    /// Nothing: tonight's run was taken before.
+    Before(Taken),
+}
+
+/// A backup that was committed.
+struct Done {
+    ready: Ready,
+    manifest: Manifest,
+    seconds: f64,
+    /// What is to be told of a run that was not done when its window closed.
+    closed: Option<String>,
+}
+
+/// From nothing to a committed backup.
+async fn commit(
+    schedule: Schedule,
+    timing: Option<Timing>,
+    wanted: Vec<SourceSpec>,
+    cluster: &ClusterArgs,
+    witness: &Witness,
+    global: &Global,
+) -> Result<Ended> {
     let mut begin = Instant::now();
     let ready = tokio::select! {
         biased;
         () = global.cancel.cancelled() => Err(Error::new(Kind::Interrupted, "interrupted; nothing was written")),
-        ready = prepare(schedule, timing, &wanted, cluster, global) => ready,
+        ready = prepare(schedule, timing, &wanted, cluster, witness, global) => ready,
     }?;
     let (mut ready, night) = match ready {
         Prepared::Ready(ready, night) => (ready, night),
-        Prepared::Taken(taken) => return tell_taken(&taken, global),
+        Prepared::Taken(taken) => return Ok(Ended::Before(taken)),
     };
     if night.is_some() {
         // Waiting for its turn is no part of the run.
@@ -151,28 +204,61 @@ async fn take_backup(
             "not all sources of the schedule are asked for: the backup will be partial, and `latest` passes over it",
         );
     }
-    let taken = take(&ready, &wanted, night.as_ref(), global).await;
+    let stop = night.as_ref().map(|(_, night)| stop_at_close(&ready.schedule, night)).unwrap_or_default();
+    let taken = take(&ready, &wanted, night.as_ref(), stop.clone(), global).await;
     ready.release().await;
     let manifest = taken?;
-    if let Some((_, night)) = night.filter(|(_, night)| night.closes < manifest.finished) {
+    let closed = night.and_then(|(_, night)| at_close(&manifest, &night, &stop));
+    Ok(Ended::Committed(Box::new(Done { ready: *ready, manifest, seconds: begin.elapsed().as_secs_f64(), closed })))
+}
+
+/// What is to be told of a run that was not done when its window closed.
+fn at_close(manifest: &Manifest, night: &Night, stop: &CancellationToken) -> Option<String> {
+    if night.closes < manifest.finished {
         let late = words::whole_span(manifest.finished.duration_since(night.closes).as_secs().unsigned_abs());
-        global.warn(format!("the run ended {late} after the window had closed at {}", night.closes));
+        return Some(format!("the run ended {late} after the window had closed at {}", night.closes));
     }
-    let seconds = begin.elapsed().as_secs_f64();
-    let rotated = rotate_after(&ready, global).await;
-    let mut summary = summarize(&manifest, ready.vault.shown(), seconds);
+    let cut = stop.is_cancelled() && manifest.status == Status::Partial;
+    cut.then(|| format!("the window closes at {}, before everything was read", night.closes))
+}
+
+/// What comes after the commit: older backups are rotated, and everybody is told.
+async fn conclude(done: &Done, witness: &Witness, global: &Global) -> Outcome {
+    let Done { ready, manifest, seconds, closed } = done;
+    if let Some(note) = closed {
+        global.warn(note);
+        witness.ring(Reason::WindowClosed, note).await;
+    }
+    let rotated = rotate_after(ready, global).await;
+    let mut summary = summarize(manifest, ready.vault.shown(), *seconds);
     summary.rotation = rotated.as_ref().and_then(|rotated| rotated.as_ref().ok()).map(|rotated| &rotated.report);
     tell_problems(&summary, global);
+    let (reason, note) = verdict(&summary);
+    witness.ring(reason, &note).await;
+    if manifest.status == Status::Partial {
+        global.warn(&note);
+    }
     global.print(&summary, |form| human(&summary, form))?;
     let code = exit_code(manifest.status);
-    match rotated {
-        None => Ok(code),
-        Some(Ok(rotated)) => {
+    let Some(rotated) = rotated else { return Ok(code) };
+    let after = match &rotated {
+        Ok(rotated) => {
             global.note(rotated.sentence());
-            let after = rotated.tell(global);
-            Ok(if code == DONE { after } else { code })
+            Ok(rotated.tell(global))
         }
-        Some(Err(e)) => Err(e.within(format!("{} is committed, but older backups were not rotated", manifest.id))),
+        Err(e) => Err(e),
+    };
+    let rotation_code = after.as_ref().map_or_else(|e| e.kind().exit_code(), |code| *code);
+    let cluster = ready.schedule.cluster.as_str();
+    witness.rotated(rotate::check(cluster, rotated.as_ref().ok(), rotation_code, global.now()));
+    if rotation_code != DONE {
+        let why =
+            after.err().map_or("a backup is damaged, or was not removed; the log says more".into(), Error::one_line);
+        witness.ring(Reason::RotationFailed, &format!("after {}: {why}", manifest.id)).await;
+    }
+    match rotated {
+        Ok(_) => Ok(if code == DONE { rotation_code } else { code }),
+        Err(e) => Err(e.within(format!("{} is committed, but older backups were not rotated", manifest.id))),
     }
 }
 
@@ -242,6 +328,7 @@ async fn prepare(
     timing: Option<Timing>,
     wanted: &[SourceSpec],
     cluster: &ClusterArgs,
+    witness: &Witness,
     global: &Global,
 ) -> Result<Prepared> {
     let recipients = Recipients::parse(&schedule.recipients).map_err(|e| in_schedule(e, &schedule))?;
@@ -267,12 +354,12 @@ async fn prepare(
         }
         return Ok(Prepared::Ready(Box::new(ready), None));
     };
-    if let Err(taken) = turn(&timing, &ready, global).await? {
+    if let Err(taken) = turn(&timing, &ready, witness, global).await? {
         return Ok(Prepared::Taken(taken));
     }
     ready.lease = Some(take_lease(&ready.schedule, ready.cluster()?).await?);
     // Another run may have ended just before it gave the lease away.
-    match turn(&timing, &ready, global).await {
+    match turn(&timing, &ready, witness, global).await {
         Ok(Ok(night)) => Ok(Prepared::Ready(Box::new(ready), Some((timing, night)))),
         Ok(Err(taken)) => {
             ready.release().await;
@@ -286,9 +373,9 @@ async fn prepare(
 }
 
 /// Waits for the turn of tonight's run, unless it was taken.
-async fn turn(timing: &Timing, ready: &Ready, global: &Global) -> Result<Result<Night, Taken>> {
+async fn turn(timing: &Timing, ready: &Ready, witness: &Witness, global: &Global) -> Result<Result<Night, Taken>> {
     let own = ready.signer.signers();
-    Ok(match admit(timing, &ready.schedule, &ready.vault, &own, global).await? {
+    Ok(match admit(timing, &ready.schedule, &ready.vault, &own, witness, global).await? {
         Admission::Run(night) => Ok(night),
         Admission::Taken(night, id, status) => {
             Err(Taken { night: night.date.to_string(), taken: id.to_string(), status })
@@ -329,6 +416,7 @@ async fn take(
     ready: &Ready,
     wanted: &[SourceSpec],
     night: Option<&(Timing, Night)>,
+    stop: CancellationToken,
     global: &Global,
 ) -> Result<Manifest> {
     let progress = global.progress();
@@ -348,7 +436,7 @@ async fn take(
         schedule: &ready.schedule,
         sources,
         retries: if night.is_some() { RETRIES.to_vec() } else { Vec::new() },
-        stop: night.map(|(_, night)| stop_at_close(&ready.schedule, night)).unwrap_or_default(),
+        stop,
         permission: held.as_ref().map(|held| held as &dyn Permission),
         window: night.map(|(_, night)| WindowRecord { opens: night.opens, closes: night.closes }),
         recipients: &ready.recipients,
@@ -370,81 +458,10 @@ fn build(source: &SourceSpec, ready: &Ready, settings: &StoreSettings) -> Result
         SourceKind::Files(scope) => Box::new(Files::new(name, scope.clone())),
         SourceKind::Prometheus(scope) => Box::new(Prometheus::new(name, scope.clone())?),
         SourceKind::Objects(scope) => Box::new(ObjectStorage::new(name, scope.clone(), settings.clone())),
+        SourceKind::Command(scope) => {
+            let cluster = source.kind.needs_cluster().then(|| ready.cluster().cloned()).transpose()?;
+            Box::new(Command::new(name, scope.clone(), cluster))
+        }
         SourceKind::Elasticsearch(scope) => Box::new(Elasticsearch::new(name, scope.clone())),
     })
-}
-
-fn summarize<'m>(manifest: &'m Manifest, vault: &'m str, seconds: f64) -> Summary<'m> {
-    let source = |s: &'m SourceRecord| SourceSummary {
-        name: &s.name,
-        kind: &s.kind,
-        status: s.status,
-        items: s.items,
-        bytes: s.bytes,
-        stored_bytes: s.stored_bytes,
-        seconds: s.milliseconds as f64 / 1000.0,
-        problems: &s.problems,
-        skipped: &s.skipped,
-        notices: &s.notices,
-        copied_bytes: (!s.units.is_empty()).then(|| s.copied_bytes()),
-    };
-    Summary {
-        id: manifest.id.to_string(),
-        cluster: &manifest.cluster,
-        vault,
-        status: manifest.status,
-        seconds: words::to_millis(seconds),
-        sources: manifest.sources.iter().filter(|s| s.kind != CONFIGURATION_SOURCE).map(source).collect(),
-        rotation: None,
-    }
-}
-
-fn tell_problems(summary: &Summary<'_>, global: &Global) {
-    let all: Vec<_> = summary.sources.iter().flat_map(|s| s.problems.iter().map(move |p| (s.name, p))).collect();
-    for (source, problem) in all.iter().take(PROBLEMS_SHOWN) {
-        global.warn(format!("not in the backup: {source}: {}: {}", problem.what, problem.why));
-    }
-    for source in &summary.sources {
-        for notice in source.notices {
-            global.warn(format!("{}: {}: {}", source.name, notice.what, notice.why));
-        }
-    }
-    if all.len() > PROBLEMS_SHOWN {
-        let more = words::counted((all.len() - PROBLEMS_SHOWN) as u64, "more problem");
-        global.warn(format!("{more}; `ckbackup show {}` lists all", summary.id));
-    }
-}
-
-fn human(summary: &Summary<'_>, form: Output) -> String {
-    if form == Output::Name {
-        return format!("{}\n", summary.id);
-    }
-    let headings = ["SOURCE", "KIND", "STATUS", "ITEMS", "SIZE", "STORED", "TIME", "PROBLEMS"];
-    let mut table = Table::new(&headings).right(&[3, 4, 5, 6, 7]);
-    for s in &summary.sources {
-        table.row([
-            s.name.into(),
-            s.kind.into(),
-            s.status.to_string(),
-            words::count(s.items),
-            words::size(s.bytes),
-            words::size(s.stored_bytes),
-            words::span(s.seconds),
-            words::count(s.problems.len() as u64),
-        ]);
-    }
-    let items = words::counted(summary.sources.iter().map(|s| s.items).sum(), "object");
-    format!(
-        "{table}\nBackup {} of cluster {} is {}: {items} in {}\n\
-         It stands in {}\n\
-         Verify it: ckbackup verify {} --vault {} --cluster {} --signers FILE --identity FILE\n",
-        summary.id,
-        summary.cluster,
-        summary.status,
-        words::span(summary.seconds),
-        summary.vault,
-        summary.id,
-        summary.vault,
-        summary.cluster,
-    )
 }

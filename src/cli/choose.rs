@@ -1,6 +1,6 @@
 //! Which backup is meant.
 
-use super::Global;
+use super::{Global, telemetry};
 use crate::error::Result;
 use crate::reader::{self, Committed, Found};
 use crate::vault::Vault;
@@ -15,6 +15,7 @@ pub async fn choose(
     global: &Global,
 ) -> Result<Committed> {
     let Found { backup, passed_over } = reader::find(vault, cluster, which, signers).await?;
+    telemetry::about_backup(&backup.manifest.id);
     for (id, why) in passed_over {
         global.warn(format!("{id} is newer than {}, but was passed over: {why}", backup.manifest.id));
     }

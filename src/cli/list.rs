@@ -97,8 +97,7 @@ async fn row(listing: &Listing, vault: &Vault, signers: Option<&Signers>) -> Res
 }
 
 fn remains(id: &BackupId, status: &str, error: Option<String>) -> Row {
-    let id = id.to_string();
-    Row { started: started(&id), id, status: status.into(), error, ..Row::default() }
+    Row { started: id.started(), id: id.to_string(), status: status.into(), error, ..Row::default() }
 }
 
 fn committed(backup: &Committed) -> Row {
@@ -120,13 +119,6 @@ fn committed(backup: &Committed) -> Row {
         proof: None,
         error: None,
     }
-}
-
-/// The time that begins an id.
-fn started(id: &str) -> Option<Timestamp> {
-    let (stamp, _) = id.split_once('-')?;
-    let time = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", stamp).ok()?;
-    Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
 }
 
 fn human(report: &Report, form: Output, now: Timestamp) -> String {

@@ -10,9 +10,11 @@ mod demo;
 mod diff;
 mod extract;
 mod global;
+mod json_log;
 mod keygen;
 mod list;
 mod man;
+mod metrics_file;
 mod output;
 mod progress;
 mod rbac;
@@ -30,6 +32,7 @@ mod telemetry;
 mod validate;
 mod verify;
 mod window;
+mod witness;
 mod words;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
@@ -37,6 +40,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 pub use self::global::Global;
 pub use self::output::Output;
 pub use self::start::main;
+pub use self::telemetry::LogFormat;
 use crate::error::Result;
 
 /// What a verb came to: the exit code, or the failure that decides it.
@@ -83,6 +87,10 @@ pub struct Options {
     /// Say more about what is done; again for still more (CKBACKUP_LOG sets it in detail)
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
+    /// The form of the log, and with `json` of all that goes to standard error: text or json
+    /// [env: CKBACKUP_LOG_FORMAT]
+    #[arg(long, global = true, value_enum, value_name = "FORM", hide_possible_values = true)]
+    log_format: Option<LogFormat>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -103,6 +111,20 @@ enum Verb {
     Demo(demo::DemoArgs),
     Completion(completion::CompletionArgs),
     Man(man::ManArgs),
+}
+
+impl Verb {
+    /// What a run of it is called in the log, where it is one that is looked for there. The scheduler's runs are its
+    /// backups.
+    fn run_name(&self) -> Option<&'static str> {
+        match self {
+            Verb::Backup(_) => Some("backup"),
+            Verb::Verify(_) => Some("verify"),
+            Verb::Restore(_) => Some("restore"),
+            Verb::Rotate(_) => Some("rotate"),
+            _ => None,
+        }
+    }
 }
 
 /// Does what was asked for. Verbs that write stop by themselves when they are interrupted; the others are just left.

@@ -15,7 +15,7 @@ const LINE_EVERY: Duration = Duration::from_secs(30);
 
 /// The progress that fits where standard error goes.
 pub(super) fn choose(quiet: bool) -> Arc<dyn Progress> {
-    match (quiet, screen::is_terminal()) {
+    match (quiet, screen::is_watched()) {
         (true, _) => Arc::new(Quiet),
         (false, true) => Arc::new(Bars::default()),
         (false, false) => Lines::begin(LINE_EVERY, screen::line),

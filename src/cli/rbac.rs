@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{DONE, Global, Outcome, Output};
-use crate::config::{self, KubernetesScope, Name, Schedule, SourceKind};
+use crate::config::{self, CommandPlace, CommandScope, KubernetesScope, Name, Schedule, SourceKind, SourceSpec};
 use crate::error::{Context, Result};
 
 const EXAMPLES: &str = "\
@@ -80,6 +80,16 @@ fn objects(schedule: &Schedule, account: &Name, namespace: &Name) -> Vec<Value> 
         objects.push(role("ClusterRole", &name, None, reading(&scopes)));
         objects.push(binding("ClusterRoleBinding", "ClusterRole", &name, None, &subject));
     }
+    for namespace in exec_namespaces(schedule) {
+        let name = format!("ckbackup-{}-exec", schedule.name);
+        let rules = json!([
+            {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
+            // Which method a client opens the connection with decides: the older ones take a GET.
+            {"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["create", "get"]},
+        ]);
+        objects.push(role("Role", &name, Some(&namespace), rules));
+        objects.push(binding("RoleBinding", "Role", &name, Some(&namespace), &subject));
+    }
     if schedule.window.is_some() || schedule.lease.is_some() {
         let lease = schedule.lease.clone().unwrap_or_default();
         let place = lease.namespace.as_ref().unwrap_or(namespace);
@@ -90,11 +100,22 @@ fn objects(schedule: &Schedule, account: &Name, namespace: &Name) -> Vec<Value> 
             // Whoever creates one cannot be held to a name.
             {"apiGroups": [group], "resources": ["leases"], "verbs": ["create"]},
             {"apiGroups": [group], "resources": ["leases"], "resourceNames": [lease], "verbs": ["get", "update"]},
+            // What became of each run, told on the lease.
+            {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
         ]);
         objects.push(role("Role", &name, Some(place), rules));
         objects.push(binding("RoleBinding", "Role", &name, Some(place), &subject));
     }
     objects
+}
+
+/// Where commands are run in pods.
+fn exec_namespaces(schedule: &Schedule) -> BTreeSet<Name> {
+    let namespace = |source: &SourceSpec| match &source.kind {
+        SourceKind::Command(CommandScope { place: CommandPlace::Pod { namespace, .. }, .. }) => Some(namespace.clone()),
+        _ => None,
+    };
+    schedule.sources.iter().filter_map(namespace).collect()
 }
 
 /// What must be listed; and the uid of `kube-system`, by which a cluster is recognised.

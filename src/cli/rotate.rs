@@ -7,12 +7,14 @@ use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::metrics_file::{MetricsFileArgs, look_at_all, trust};
 use super::shared::{AttestArgs, TrustArgs, VaultArgs};
 use super::table::Table;
 use super::{DONE, Global, Outcome, Output, words};
 use crate::clock::SystemClock;
-use crate::config::{self, DEFAULT_KEEP};
+use crate::config::{self, DEFAULT_KEEP, Schedule};
 use crate::error::{Error, Kind, Result};
+use crate::observe::{Check, CheckKind};
 use crate::rotation::{self, Decided, Decision, Removal, Rotation};
 use crate::vault::Vault;
 use crate::vault::signature::{Signer, Signers};
@@ -45,6 +47,8 @@ pub struct RotateArgs {
     trust: TrustArgs,
     #[command(flatten)]
     attest: AttestArgs,
+    #[command(flatten)]
+    metrics: MetricsFileArgs,
 }
 
 /// What was decided and done.
@@ -85,16 +89,47 @@ struct Row {
 pub(super) async fn run(args: &RotateArgs, global: &Global) -> Outcome {
     let signers = trusted(args, global)?;
     let schedule = args.vault.schedule.as_deref().map(|file| config::read_schedule(file, None)).transpose()?;
-    let given = args.keep.map(NonZeroU32::get);
-    let keep = given.or(schedule.as_ref().map(|s| s.keep)).unwrap_or(DEFAULT_KEEP);
-    let schedule = schedule.as_ref().map(|s| s.name.as_str());
     let (vault, cluster) = global.stoppable(args.vault.open(global)).await?;
+    let mut rotated = None;
+    let outcome = keep(args, schedule.as_ref(), &vault, &cluster, &signers, &mut rotated, global).await;
+    if args.metrics.file.is_some() && !args.dry_run {
+        let code = outcome.as_ref().map_or_else(|e| e.kind().exit_code(), |code| *code);
+        let check = check(&cluster, rotated.as_ref(), code, global.now());
+        let subjects = look_at_all(&vault, &cluster, schedule.as_ref(), trust(&signers), global).await;
+        args.metrics.write(subjects, vec![check], global);
+    }
+    outcome
+}
+
+async fn keep(
+    args: &RotateArgs,
+    schedule: Option<&Schedule>,
+    vault: &Vault,
+    cluster: &str,
+    signers: &Signers,
+    rotated: &mut Option<Rotated>,
+    global: &Global,
+) -> Outcome {
+    let given = args.keep.map(NonZeroU32::get);
+    let keep = given.or(schedule.map(|s| s.keep)).unwrap_or(DEFAULT_KEEP);
+    let schedule = schedule.map(|s| s.name.as_str());
     let attester = args.attest.read(global)?;
-    let (signers, attester) = (&signers, attester.as_ref());
-    let rotation = Wanted { schedule, keep, signers, attester, dry_run: args.dry_run };
-    let rotated = rotate(&vault, &cluster, &rotation, global).await?;
+    let rotation = Wanted { schedule, keep, signers, attester: attester.as_ref(), dry_run: args.dry_run };
+    let rotated = rotated.insert(rotate(vault, cluster, &rotation, global).await?);
     global.print(&rotated.report, |form| human(&rotated.report, form))?;
     Ok(rotated.tell(global))
+}
+
+/// What the metrics say of a rotation; of one that failed, only that.
+pub(super) fn check(cluster: &str, rotated: Option<&Rotated>, exit_code: u8, at: Timestamp) -> Check {
+    Check {
+        kind: CheckKind::Rotation,
+        cluster: cluster.into(),
+        at,
+        exit_code,
+        copies: rotated.map(|rotated| rotated.report.copies.clone()).unwrap_or_default(),
+        damaged: rotated.map(|rotated| rotated.decided.damage.len() as u64),
+    }
 }
 
 fn trusted(args: &RotateArgs, global: &Global) -> Result<Signers> {

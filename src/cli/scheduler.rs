@@ -1,21 +1,33 @@
 //! `scheduler`: takes the runs of schedules when they are due, until it is stopped.
 
+mod book;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
+use jiff::SignedDuration;
+use tracing::Instrument;
 
+use self::book::Book;
 use super::backup::take_in_window;
 use super::shared::ClusterArgs;
+use super::telemetry::Run;
+use super::witness::Witness;
 use super::{DONE, Global, Outcome};
-use crate::config::{self, Document, Schedule};
+use crate::config::Schedule;
 use crate::error::{Context, Error, Kind, Result};
-use crate::scheduler::{Agenda, Timing, Trigger};
+use crate::observe::{Board, Reason, Server, Watcher};
+use crate::scheduler::{Agenda, Night, Occasion, Timing, Trigger};
+use crate::vault::signature::Signers;
 
 const EXAMPLES: &str = "\
 Examples:
   ckbackup scheduler -f schedules/
   ckbackup scheduler -f schedules/nightly.yaml --context prod
+  ckbackup scheduler -f schedules/ --metrics-address 0.0.0.0:9090 --signers allowed_signers
 
 Each run is that of `ckbackup backup --window`, under the same rules: one a night, inside the
 window, spread by cluster, with a lease. One that fails is tried again while its window is open.
@@ -28,9 +40,19 @@ pub struct SchedulerArgs {
     /// A schedule, or a folder of them; again for more
     #[arg(short = 'f', long = "file", value_name = "PATH", required = true)]
     paths: Vec<PathBuf>,
+    /// Serve /metrics, /healthz and /readyz at this address, such as 0.0.0.0:9090; no port is open unless it is given
+    #[arg(long, value_name = "ADDRESS", help_heading = "Metrics")]
+    metrics_address: Option<SocketAddr>,
+    /// Whose backups and proofs the metrics count, in the allowed-signers format of ssh-keygen; without it, backups by the
+    /// schedule's own key, and no proofs [env: CKBACKUP_SIGNERS_FILE]
+    #[arg(long, value_name = "FILE", help_heading = "Metrics")]
+    signers: Option<PathBuf>,
     #[command(flatten)]
     cluster: ClusterArgs,
 }
+
+/// A missed night is told while it is the last one.
+const A_DAY: SignedDuration = SignedDuration::from_hours(24);
 
 pub(super) async fn run(args: &SchedulerArgs, global: &Global) -> Outcome {
     let mut book = Book::default();
@@ -38,154 +60,186 @@ pub(super) async fn run(args: &SchedulerArgs, global: &Global) -> Outcome {
     if let Some(broken) = book.read(&args.paths).into_iter().next() {
         return Err(broken);
     }
+    let board = Arc::new(Board::default());
+    board.set_schedules(book.schedules(), true);
+    let server = args.listen(global)?;
+    watch_and_serve(args.watcher(&board, global)?, server);
     let names: Vec<_> = book.schedules().map(|s| s.name.to_string()).collect();
     global.note(format!("waiting for the windows of {}", names.join(", ")));
     let trigger = Trigger::start().await?;
-    let mut agendas: BTreeMap<String, Agenda> = BTreeMap::new();
+    let mut keeper = Keeper { args, global, board: &board, entries: BTreeMap::new() };
     loop {
         tokio::select! {
             biased;
             () = global.cancel.cancelled() => return Ok(DONE),
             () = trigger.tick() => {}
         }
-        for broken in book.read(&args.paths) {
-            let told = format!("{}; what was read before stays in force", broken.one_line());
-            global.error(told, broken.hint_text());
-        }
+        let broken = book.read(&args.paths);
+        board.set_schedules(book.schedules(), book.is_valid());
+        keeper.tell_broken(&book, &broken).await;
         for schedule in book.schedules().cloned().collect::<Vec<_>>() {
-            let agenda = agendas.entry(schedule.name.to_string()).or_default();
-            if let Err(e) = look_after(schedule, agenda, args, global).await {
-                match e.kind() {
-                    Kind::Interrupted => return Err(e),
-                    _ => global.error(e.one_line(), e.hint_text()),
+            keeper.look_after(schedule).await?;
+        }
+    }
+}
+
+impl SchedulerArgs {
+    fn listen(&self, global: &Global) -> Result<Option<Server>> {
+        let Some(address) = self.metrics_address else { return Ok(None) };
+        let server = Server::bind(address)?;
+        global.note(format!("metrics are served at http://{}/metrics", server.address()));
+        Ok(Some(server))
+    }
+
+    fn watcher(&self, board: &Arc<Board>, global: &Global) -> Result<Watcher> {
+        let file = self.signers.clone().or_else(|| global.variable("CKBACKUP_SIGNERS_FILE").map(PathBuf::from));
+        let signers = file.map(|file| Signers::read(&file)).transpose()?;
+        Ok(Watcher { board: board.clone(), settings: global.store_settings(), signers })
+    }
+}
+
+/// On a thread of their own: neither waits for what a run does on the other one.
+fn watch_and_serve(watcher: Watcher, server: Option<Server>) {
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = match runtime.context(|| "start the runtime".into()) {
+            Ok(runtime) => runtime,
+            Err(e) => return tracing::error!(error = %e.one_line(), "there are no metrics"),
+        };
+        let span = tracing::error_span!("observe", task = "metrics");
+        let work = async move {
+            let board = watcher.board.clone();
+            let serving = async {
+                match server {
+                    Some(server) => server.serve(board).await,
+                    None => Ok(()),
                 }
+            };
+            if let (Err(e), ()) = tokio::join!(serving, watcher.watch()) {
+                tracing::error!(error = %e.one_line(), "the metrics are no longer served");
+            }
+        };
+        runtime.block_on(work.instrument(span));
+    });
+}
+
+/// Looks after schedules, and tells what is wrong with them.
+struct Keeper<'a> {
+    args: &'a SchedulerArgs,
+    global: &'a Global,
+    board: &'a Board,
+    /// By the schedule's name.
+    entries: BTreeMap<String, Entry>,
+}
+
+struct Entry {
+    agenda: Agenda,
+    witness: Witness,
+}
+
+impl Keeper<'_> {
+    /// Edits that are not valid, each once. The cluster is told on the lease of a schedule that is in force.
+    async fn tell_broken(&self, book: &Book, broken: &[Error]) {
+        for e in broken {
+            let told = format!("{}; what was read before stays in force", e.one_line());
+            self.global.error(&told, e.hint_text());
+            if let Some(schedule) = book.schedules().next() {
+                let witness = Witness::new(schedule, true, &self.args.cluster, self.global);
+                witness.ring(Reason::ScheduleInvalid, &told).await;
             }
         }
     }
-}
 
-/// Starts the run of a schedule, if it is time for it.
-async fn look_after(schedule: Schedule, agenda: &mut Agenda, args: &SchedulerArgs, global: &Global) -> Result<()> {
-    let timing = Timing::of(&schedule)?;
-    if let Some(night) = agenda.missed(global.now()) {
-        global.error(format!("the window of {} closed without a backup by {}", night.date, schedule.name), None);
-    }
-    let Some(occasion) = agenda.occasion(&timing, global.now())? else { return Ok(()) };
-    let name = schedule.name.clone();
-    let taken = take_in_window(schedule, &args.cluster, global).await;
-    let (now, Some(e)) = (global.now(), taken.err()) else {
-        agenda.settle(&occasion, global.now());
-        return Ok(());
-    };
-    let again = match e.kind() {
-        Kind::Interrupted => return Err(e),
-        // Not due: outside the window, without a night to make up for.
-        Kind::WindowMissed => {
-            agenda.settle(&occasion, now);
-            return Ok(());
+    /// Starts the run of a schedule, if it is time for it, and tells what became of it. Fails when it is to end.
+    async fn look_after(&mut self, schedule: Schedule) -> Result<()> {
+        let Keeper { args, global, board, .. } = *self;
+        let new = || Witness::new(&schedule, true, &args.cluster, global);
+        let entry = self.entries.entry(schedule.name.to_string());
+        let entry = entry.or_insert_with(|| Entry { agenda: Agenda::default(), witness: new() });
+        if !entry.witness.is_of(&schedule) {
+            entry.witness = new();
         }
-        Kind::LeaseHeld => agenda.yield_to_another(now),
-        _ => agenda.fail(&occasion, now),
-    };
-    global.note(format!("the run of {name} is tried again at {}", again.strftime("%FT%TZ")));
-    Err(e)
-}
-
-/// The schedules in force: of each file, the last state that was valid.
-#[derive(Default)]
-struct Book {
-    files: BTreeMap<PathBuf, Vec<Schedule>>,
-    /// What is wrong since when it was told.
-    told: Vec<String>,
-}
-
-impl Book {
-    /// Those with a window, by file.
-    fn schedules(&self) -> impl Iterator<Item = &Schedule> {
-        self.files.values().flatten().filter(|schedule| schedule.window.is_some())
-    }
-
-    /// Reads all of them again, with what they include; gives what is wrong, once. What is wrong leaves in force what was
-    /// read before.
-    fn read(&mut self, paths: &[PathBuf]) -> Vec<Error> {
-        let (mut next, mut wrong) = (Book::default(), Vec::new());
-        for path in paths {
-            match files(path) {
-                Ok(files) => files.into_iter().for_each(|file| wrong.extend(self.carry_over(&mut next, file))),
-                Err(e) => {
-                    let before = self.files.iter().filter(|(file, _)| file.starts_with(path));
-                    next.files.extend(before.map(|(file, schedules)| (file.clone(), schedules.clone())));
-                    wrong.push(e);
-                }
-            }
-        }
-        match next.check() {
-            Ok(()) => self.files = next.files,
-            Err(e) => wrong.push(e),
-        }
-        let before = std::mem::replace(&mut self.told, wrong.iter().map(Error::one_line).collect());
-        wrong.retain(|e| !before.contains(&e.one_line()));
-        wrong
-    }
-
-    fn carry_over(&self, next: &mut Book, file: PathBuf) -> Option<Error> {
-        match read_schedules(&file) {
-            Ok(schedules) => {
-                next.files.insert(file, schedules);
-                None
-            }
+        let ended = entry.look_after(schedule, args, board, global).await;
+        match ended {
+            Err(e) if e.kind() == Kind::Interrupted => Err(e),
             Err(e) => {
-                let before = self.files.get(&file).cloned();
-                next.files.extend(before.map(|schedules| (file, schedules)));
-                Some(e)
+                global.error(e.one_line(), e.hint_text());
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+impl Entry {
+    async fn look_after(
+        &mut self,
+        schedule: Schedule,
+        args: &SchedulerArgs,
+        board: &Board,
+        global: &Global,
+    ) -> Result<()> {
+        let timing = Timing::of(&schedule)?;
+        self.tell_missed(&schedule, board, global).await;
+        let Some(occasion) = self.agenda.occasion(&timing, global.now())? else { return Ok(()) };
+        let run = Run::begin("backup");
+        self.start(schedule, occasion, args, board, global).instrument(run.span()).await
+    }
+
+    /// A night without a run: one that was tried in vain, or one that the vault knows nothing of.
+    async fn tell_missed(&mut self, schedule: &Schedule, board: &Board, global: &Global) {
+        let now = global.now();
+        let tried = self.agenda.missed(now);
+        // Only the last night: of those before, the metrics tell.
+        let last = |night: &Night| night.closes.duration_since(now).abs() < A_DAY;
+        let missed = tried.or_else(|| board.missed(schedule.name.as_str(), now).filter(last));
+        if let Some(night) = missed {
+            let note = format!("the window of {} closed without a backup by {}", night.date, schedule.name);
+            if self.witness.missed(night.date, &note).await {
+                global.error(note, None);
             }
         }
     }
 
-    /// Something must be scheduled, and no name by two: their backups could not be told apart.
-    fn check(&self) -> Result<()> {
-        if self.schedules().next().is_none() {
-            return Err(Error::usage("there is no schedule with a window, so nothing would ever start")
-                .hint("give `-f` a schedule that has `spec.window`, or a folder with one"));
-        }
-        let mut seen: BTreeMap<&str, &Path> = BTreeMap::new();
-        for (file, schedules) in &self.files {
-            for schedule in schedules {
-                if let Some(first) = seen.insert(schedule.name.as_str(), file) {
-                    let (name, first, second) = (&schedule.name, first.display(), file.display());
-                    return Err(Error::usage(format!("{second}: schedule {name} stands in {first} already")));
-                }
+    async fn start(
+        &mut self,
+        schedule: Schedule,
+        occasion: Occasion,
+        args: &SchedulerArgs,
+        board: &Board,
+        global: &Global,
+    ) -> Result<()> {
+        let name = schedule.name.clone();
+        let taken = take_in_window(schedule, &args.cluster, &self.witness, global).await;
+        self.note_on(board, name.as_str());
+        let (now, Some(e)) = (global.now(), taken.err()) else {
+            self.agenda.settle(&occasion, global.now());
+            return Ok(());
+        };
+        let again = match e.kind() {
+            Kind::Interrupted => return Err(e),
+            // Not due: outside the window, without a night to make up for.
+            Kind::WindowMissed => {
+                self.agenda.settle(&occasion, now);
+                return Ok(());
             }
-        }
+            Kind::LeaseHeld => self.agenda.yield_to_another(now),
+            _ => self.agenda.fail(&occasion, now),
+        };
+        global.note(format!("the run of {name} is tried again at {}", again.strftime("%FT%TZ")));
+        global.error(e.one_line(), e.hint_text());
         Ok(())
     }
-}
 
-fn read_schedules(file: &Path) -> Result<Vec<Schedule>> {
-    let documents = config::read_file(file)?.into_iter();
-    Ok(documents
-        .filter_map(|document| match document {
-            Document::Schedule(schedule) => Some(*schedule),
-            Document::RestorePlan(_) => None,
-        })
-        .collect())
-}
-
-/// The file, or the YAML files of a folder. Hidden ones are left alone: ConfigMaps are mounted by way of some.
-fn files(path: &Path) -> Result<Vec<PathBuf>> {
-    let what = || format!("read {}", path.display());
-    if !std::fs::metadata(path).map_err(|e| Error::usage(what()).because(e))?.is_dir() {
-        return Ok(vec![path.into()]);
-    }
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(path).context(what)? {
-        let file = entry.context(what)?.path();
-        let hidden = file.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
-        let yaml = file.extension().is_some_and(|end| end == "yaml" || end == "yml");
-        if yaml && !hidden && file.is_file() {
-            files.push(file);
+    fn note_on(&self, board: &Board, schedule: &str) {
+        let (attempt, rotation) = self.witness.take();
+        // To look in vain is no run.
+        let quiet = [Kind::LeaseHeld, Kind::WindowMissed].map(Kind::exit_code);
+        if let Some(attempt) = attempt.filter(|attempt| !quiet.contains(&attempt.exit_code)) {
+            board.attempted(schedule, attempt);
+        }
+        if let Some(check) = rotation {
+            board.checked(check);
         }
     }
-    files.sort();
-    Ok(files)
 }

@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
@@ -15,7 +16,11 @@ pub(super) fn bars() -> &'static MultiProgress {
 }
 
 /// Whether somebody watches.
-pub(super) fn is_terminal() -> bool {
+pub(super) fn is_watched() -> bool {
+    !in_the_log() && is_terminal()
+}
+
+fn is_terminal() -> bool {
     std::io::stderr().is_terminal()
 }
 
@@ -25,8 +30,28 @@ pub(super) fn coloured() -> bool {
     is_terminal() && !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
 }
 
-/// One line, above the bars. Nobody can be told when standard error is closed.
+/// Whether lines are events of the log.
+static IN_THE_LOG: AtomicBool = AtomicBool::new(false);
+
+/// From now on, what is said is said in the log.
+pub(super) fn speak_in_the_log() {
+    IN_THE_LOG.store(true, Relaxed);
+}
+
+fn in_the_log() -> bool {
+    IN_THE_LOG.load(Relaxed)
+}
+
+/// One line that is good to know.
 pub(super) fn line(text: &str) {
+    match in_the_log() {
+        true => tracing::info!("{text}"),
+        false => write_line(text),
+    }
+}
+
+/// One line, above the bars. Nobody can be told when standard error is closed.
+pub(super) fn write_line(text: &str) {
     bars().suspend(|| {
         let _ = writeln!(std::io::stderr().lock(), "{text}");
     });
@@ -39,11 +64,17 @@ pub(super) fn clear() {
 
 /// `warning: …`
 pub(super) fn warning(text: &str) {
+    if in_the_log() {
+        return tracing::warn!("{text}");
+    }
     line(&format!("{} {text}", painted("warning:", "1;33")));
 }
 
 /// `error: …`, and `hint: …` where there is one.
 pub(super) fn error(text: &str, hint: Option<&str>) {
+    if in_the_log() {
+        return tracing::error!(hint, "{text}");
+    }
     line(&format!("{} {text}", painted("error:", "1;31")));
     if let Some(hint) = hint {
         line(&format!("{} {hint}", painted("hint:", "1;36")));

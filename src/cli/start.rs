@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
 
 use super::{Cli, Global, Outcome, Output, dispatch, output, screen, telemetry};
 use crate::error::{Context, Error, Kind, Result};
@@ -16,15 +17,18 @@ pub fn main() -> ExitCode {
         Err(e) => return ExitCode::from(refuse(&e)),
     };
     let form = cli.options.output;
-    let code = run(cli).unwrap_or_else(|e| {
+    let begun = telemetry::begin(cli.options.verbose, cli.options.log_format);
+    // Its last line is that of a failure.
+    let run = cli.verb.run_name().map(telemetry::Run::begin);
+    let outcome = begun.and_then(|()| execute(cli, run.as_ref().map_or_else(Span::none, telemetry::Run::span)));
+    let code = outcome.unwrap_or_else(|e| {
         report(&e, form);
         e.kind().exit_code()
     });
     ExitCode::from(code)
 }
 
-fn run(cli: Cli) -> Outcome {
-    telemetry::begin(cli.options.verbose)?;
+fn execute(cli: Cli, span: Span) -> Outcome {
     // reqwest and kube are built without a provider of their own. A second installation would fail, and do no harm.
     let _ = rustls::crypto::ring::default_provider().install_default();
     // One thread for all that waits: spread over several, each piece of an answer would wake another one up, which cost
@@ -35,7 +39,7 @@ fn run(cli: Cli) -> Outcome {
     let cancel = CancellationToken::new();
     let global = Global::new(&cli.options, cancel.clone());
     std::thread::spawn(|| stop_on_signals(cancel));
-    let outcome = runtime.block_on(dispatch(cli.verb, &global));
+    let outcome = runtime.block_on(dispatch(cli.verb, &global).instrument(span));
     // A question to the terminal that nobody answers must not hold up the end.
     runtime.shutdown_background();
     outcome

@@ -1,18 +1,22 @@
 //! `verify`: is a backup what it says it is?
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
 
 use super::choose::choose;
+use super::metrics_file::{MetricsFileArgs, look_at_all, trust};
 use super::output::Failure;
 use super::report::SignatureReport;
 use super::shared::{AttestArgs, IdentityArgs, TrustArgs, VaultArgs};
 use super::table::Table;
-use super::{DONE, Global, Outcome, Output, words};
+use super::{DONE, Global, Outcome, Output, telemetry, words};
 use crate::archive::age::Identities;
+use crate::config;
 use crate::error::{Error, Kind, Result};
+use crate::observe::{Check, CheckKind};
 use crate::reader::{self, Committed, Counted, Listing, Verified};
 use crate::vault::Vault;
 use crate::vault::attestation::Level;
@@ -50,6 +54,8 @@ pub struct VerifyArgs {
     trust: TrustArgs,
     #[command(flatten)]
     identity: IdentityArgs,
+    #[command(flatten)]
+    metrics: MetricsFileArgs,
 }
 
 #[derive(Debug, Serialize)]
@@ -119,15 +125,32 @@ pub(super) async fn run(args: &VerifyArgs, global: &Global) -> Outcome {
     };
     let attester = args.attest.read(global)?;
     let verifier = Verifier { vault: &vault, signers, identities, global, all: args.all, level, attester };
+    let mut damaged = None;
+    let outcome = tell(args, &verifier, &cluster, &mut damaged).await;
+    if let (Some(signers), true) = (&verifier.signers, args.metrics.file.is_some()) {
+        let exit_code = outcome.as_ref().map_or_else(|e| e.kind().exit_code(), |code| *code);
+        let (kind, at) = (CheckKind::Verification, global.now());
+        let check = Check { kind, cluster: cluster.clone(), at, exit_code, copies: BTreeMap::new(), damaged };
+        let schedule = args.vault.schedule.as_deref().map(|file| config::read_schedule(file, None)).transpose()?;
+        let subjects = look_at_all(&vault, &cluster, schedule.as_ref(), trust(signers), global).await;
+        args.metrics.write(subjects, vec![check], global);
+    }
+    outcome
+}
+
+/// Verifies and tells; counts the backups that something is wrong with.
+async fn tell(args: &VerifyArgs, verifier: &Verifier<'_>, cluster: &str, damaged: &mut Option<u64>) -> Outcome {
+    let global = verifier.global;
     let mut uncommitted = Vec::new();
     let backups = match &args.backup {
-        Some(which) => vec![verifier.one(&cluster, which).await?],
-        None => verifier.all(&cluster, &mut uncommitted).await?,
+        Some(which) => vec![verifier.one(cluster, which).await?],
+        None => verifier.all(cluster, &mut uncommitted).await?,
     };
+    *damaged = Some(backups.iter().filter(|backup| !backup.findings.is_empty()).count() as u64);
     let failure = judge(&backups, verifier.signers.is_some());
     let report = Report {
-        vault: vault.shown().into(),
-        cluster,
+        vault: verifier.vault.shown().into(),
+        cluster: cluster.into(),
         verified: failure.is_none(),
         backups,
         uncommitted,
@@ -146,6 +169,7 @@ impl Verifier<'_> {
             return self.committed(backup).await;
         }
         let folder = BackupFolder { cluster: cluster.into(), id: which.parse()? };
+        telemetry::about_backup(&folder.id);
         match reader::read_committed(self.vault, &folder, self.signers.as_ref()).await {
             Ok(Some(backup)) => self.committed(backup).await,
             Ok(None) => Err(Error::usage(format!("no backup {which} of cluster {cluster} in {}", self.vault.shown()))

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::Global;
+use super::witness::Witness;
 use crate::backup::Permission;
 use crate::clock::{Clock, SystemClock};
 use crate::cluster::Cluster;
@@ -67,6 +68,7 @@ pub(super) async fn admit(
     schedule: &Schedule,
     vault: &Vault,
     own: &Signers,
+    witness: &Witness,
     global: &Global,
 ) -> Result<Admission> {
     let mut told = false;
@@ -76,7 +78,9 @@ pub(super) async fn admit(
         let known: Vec<_> = runs.iter().map(|(_, run)| run.clone()).collect();
         let (verdict, missed) = due(timing, &known, now)?;
         if let (Some(date), false) = (missed, told) {
-            global.warn(format!("the night of {date} passed without a backup"));
+            let note = format!("the night of {date} passed without a backup");
+            global.warn(&note);
+            witness.missed(date, &note).await;
         }
         match verdict {
             Verdict::Start { night, late } => {
@@ -124,21 +128,30 @@ pub(super) fn stop_at_close(schedule: &Schedule, night: &Night) -> CancellationT
 
 /// The lease of a schedule's runs: who takes it, where, and for how long at a time.
 pub(super) async fn take_lease(schedule: &Schedule, cluster: &Cluster) -> Result<Lease> {
+    let term = schedule.lease.as_ref().and_then(|lease| lease.term).map(Term::of).unwrap_or_default();
+    Lease::take(cluster, lease_place(schedule, cluster), this_process(), term).await
+}
+
+/// Where the lease of a schedule's runs is.
+pub(super) fn lease_place(schedule: &Schedule, cluster: &Cluster) -> LeasePlace {
     let names = schedule.lease.clone().unwrap_or_default();
-    let place = LeasePlace {
+    LeasePlace {
         namespace: names.namespace.map_or_else(|| cluster.namespace().to_string(), |name| name.to_string()),
         name: names.name.map_or_else(|| LEASE.to_string(), |name| name.to_string()),
-    };
-    let term = names.term.map(Term::of).unwrap_or_default();
-    Lease::take(cluster, place, this_process(), term).await
+    }
+}
+
+/// The name of this machine; in a pod, the pod's.
+pub(super) fn this_host() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    host.trim().to_string()
 }
 
 /// Names this process among those that may run at the same time.
 fn this_process() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let mut random = [0; 4];
     let _ = getrandom::fill(&mut random);
-    format!("{}-{}-{}", host.trim(), std::process::id(), hex::encode(random))
+    format!("{}-{}-{}", this_host(), std::process::id(), hex::encode(random))
 }
 
 /// What a run needs to commit: the lease, and for a night's run that nobody else took it.

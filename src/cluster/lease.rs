@@ -58,6 +58,8 @@ impl LeaseSpec {
 pub struct LeaseObject {
     /// What it says.
     pub spec: LeaseSpec,
+    /// Its uid.
+    pub uid: String,
     resource_version: String,
 }
 
@@ -78,6 +80,8 @@ struct Raw {
 struct RawMeta {
     name: String,
     namespace: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    uid: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     resource_version: String,
 }
@@ -105,8 +109,9 @@ impl Cluster {
         read: Option<&LeaseObject>,
         spec: LeaseSpec,
     ) -> Result<LeaseObject, ApiError> {
-        let resource_version = read.map(|lease| lease.resource_version.clone()).unwrap_or_default();
-        let metadata = RawMeta { name: place.name.clone(), namespace: place.namespace.clone(), resource_version };
+        let (uid, resource_version) =
+            read.map(|lease| (lease.uid.clone(), lease.resource_version.clone())).unwrap_or_default();
+        let metadata = RawMeta { name: place.name.clone(), namespace: place.namespace.clone(), uid, resource_version };
         let raw = Raw { api_version: "coordination.k8s.io/v1".into(), kind: "Lease".into(), metadata, spec };
         let path = format!("{}/{}", collection(place), place.name);
         let unreadable = |e: serde_json::Error| ApiError {
@@ -133,5 +138,5 @@ fn parse(path: &str, body: &[u8]) -> Result<LeaseObject, ApiError> {
         path: path.into(),
         cause: Cause::Transport(format!("the lease cannot be read: {e}")),
     })?;
-    Ok(LeaseObject { spec: raw.spec, resource_version: raw.metadata.resource_version })
+    Ok(LeaseObject { spec: raw.spec, uid: raw.metadata.uid, resource_version: raw.metadata.resource_version })
 }

@@ -6,6 +6,8 @@
 mod answer;
 mod connect;
 pub mod discovery;
+pub mod events;
+mod exec;
 pub mod lease;
 pub mod list;
 pub mod objects;
@@ -23,6 +25,7 @@ use tokio::sync::RwLock;
 
 pub use self::answer::{ApiError, Cause};
 use self::connect::{build_client, read_config};
+pub use self::exec::FoundPod;
 pub use self::retry::Retry;
 use crate::error::{Error, Result};
 

@@ -8,6 +8,7 @@
 //! Nothing here reads the environment, and no file but those given and the folders they point to.
 
 mod bundle;
+mod command;
 mod duration;
 mod elasticsearch;
 mod exclusions;
@@ -35,6 +36,7 @@ mod tests;
 use std::path::Path;
 
 pub use bundle::Bundle;
+pub use command::{CommandPlace, CommandScope, Hook, Postgres, Program, RestoreCommand, RestoreProgram, Workload};
 pub use duration::{Rto, format_duration, parse_duration};
 pub use elasticsearch::{DEFAULT_LANES, ElasticsearchScope, Rename, RestoreElasticsearch};
 pub use exclusions::{EXCLUSIONS, Exclusion, OPT_OUT_LABEL, Reach, find_exclusion, resource_name};

@@ -9,6 +9,7 @@ use std::time::Duration;
 use url::Url;
 
 pub(super) use self::read::validate;
+use super::command::{CommandPlace, RestoreCommand};
 use super::duration::Rto;
 use super::elasticsearch::RestoreElasticsearch;
 use super::filter::Filter;
@@ -71,6 +72,8 @@ pub enum Action {
     Elasticsearch(RestoreElasticsearch),
     /// Writes the objects of a source to a bucket or folder.
     Objects(RestoreObjects),
+    /// Feeds the saved output of a command into another one.
+    Command(RestoreCommand),
 }
 
 impl Action {
@@ -84,6 +87,7 @@ impl Action {
             Action::Prometheus(_) => "prometheus",
             Action::Elasticsearch(_) => "elasticsearch",
             Action::Objects(_) => "objects",
+            Action::Command(_) => "command",
         }
     }
 }
@@ -239,7 +243,11 @@ impl RestorePlan {
 
     /// Whether a step writes to a cluster, or looks at one.
     pub fn needs_cluster(&self) -> bool {
-        self.steps.iter().any(|step| matches!(step.action, Action::Apply(_) | Action::Gate(_)))
+        self.steps.iter().any(|step| match &step.action {
+            Action::Apply(_) | Action::Gate(_) => true,
+            Action::Command(command) => command.place != CommandPlace::Here || !command.scale.is_empty(),
+            _ => false,
+        })
     }
 
     /// The position of the step that restores an object: the first apply step that names its kind and selects it, else

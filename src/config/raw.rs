@@ -106,7 +106,7 @@ pub(super) struct Source {
     pub(super) elasticsearch: Option<Elasticsearch>,
     pub(super) objects: Option<Objects>,
     pub(super) files: Option<Files>,
-    pub(super) command: Option<IgnoredAny>,
+    pub(super) command: Option<Command>,
     pub(super) etcd: Option<IgnoredAny>,
 }
 
@@ -224,6 +224,64 @@ pub(super) struct RestoreElasticsearch {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Command {
+    pub(super) pod: Option<PodPlace>,
+    pub(super) profile: Option<String>,
+    #[serde(default)]
+    pub(super) run: Vec<String>,
+    pub(super) file: Option<String>,
+    pub(super) marker: Option<String>,
+    pub(super) user: Option<String>,
+    #[serde(default)]
+    pub(super) databases: Vec<String>,
+    pub(super) timeout: Option<String>,
+    pub(super) before: Option<Hook>,
+    pub(super) after: Option<Hook>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct PodPlace {
+    pub(super) namespace: String,
+    pub(super) selector: String,
+    pub(super) container: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Hook {
+    pub(super) run: Vec<String>,
+    pub(super) timeout: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RestoreCommand {
+    pub(super) source: String,
+    pub(super) pod: Option<PodPlace>,
+    pub(super) profile: Option<String>,
+    #[serde(default)]
+    pub(super) run: Vec<String>,
+    pub(super) file: Option<String>,
+    pub(super) user: Option<String>,
+    #[serde(default)]
+    pub(super) databases: Vec<String>,
+    pub(super) timeout: Option<String>,
+    #[serde(default)]
+    pub(super) scale: Vec<Workload>,
+    pub(super) conflict: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Workload {
+    pub(super) kind: String,
+    pub(super) namespace: String,
+    pub(super) name: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Rename {
     pub(super) from: String,
     pub(super) to: String,
@@ -270,6 +328,7 @@ pub(super) struct Step {
     pub(super) prometheus: Option<RestorePrometheus>,
     pub(super) elasticsearch: Option<RestoreElasticsearch>,
     pub(super) objects: Option<RestoreObjects>,
+    pub(super) command: Option<RestoreCommand>,
 }
 
 #[derive(Debug, Deserialize)]

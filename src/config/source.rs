@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::command::{self, CommandPlace, CommandScope};
 use super::duration::parse_duration;
 use super::elasticsearch::{self, ElasticsearchScope};
 use super::names::Name;
@@ -49,6 +50,8 @@ pub enum SourceKind {
     Elasticsearch(ElasticsearchScope),
     /// The objects of a bucket or folder.
     Objects(ObjectsScope),
+    /// The output of a command.
+    Command(CommandScope),
 }
 
 impl SourceKind {
@@ -60,12 +63,17 @@ impl SourceKind {
             SourceKind::Prometheus(_) => "prometheus",
             SourceKind::Elasticsearch(_) => "elasticsearch",
             SourceKind::Objects(_) => "objects",
+            SourceKind::Command(_) => "command",
         }
     }
 
     /// Whether it is read from the cluster's API.
     pub fn needs_cluster(&self) -> bool {
-        matches!(self, SourceKind::Kubernetes(_))
+        match self {
+            SourceKind::Kubernetes(_) => true,
+            SourceKind::Command(scope) => scope.place != CommandPlace::Here,
+            _ => false,
+        }
     }
 }
 
@@ -173,12 +181,13 @@ fn source_kind(raw: &raw::Source, path: &str, folder: &Path, problems: &mut Prob
         }
     };
     let path = format!("{path}.{kind}");
-    match (&raw.kubernetes, &raw.files, &raw.prometheus, &raw.objects, &raw.elasticsearch) {
+    match (&raw.kubernetes, &raw.files, &raw.prometheus, &raw.objects, &raw.elasticsearch, &raw.command) {
         (Some(raw), ..) => scope::validate(raw, &path, problems).map(SourceKind::Kubernetes),
         (_, Some(raw), ..) => files(raw, &path, folder, problems).map(SourceKind::Files),
         (_, _, Some(raw), ..) => prometheus(raw, &path, folder, problems).map(SourceKind::Prometheus),
-        (.., Some(raw), _) => objects::validate(raw, &path, folder, problems).map(SourceKind::Objects),
-        (.., Some(raw)) => elasticsearch::validate(raw, &path, folder, problems).map(SourceKind::Elasticsearch),
+        (.., Some(raw), _, _) => objects::validate(raw, &path, folder, problems).map(SourceKind::Objects),
+        (.., Some(raw), _) => elasticsearch::validate(raw, &path, folder, problems).map(SourceKind::Elasticsearch),
+        (.., Some(raw)) => command::validate(raw, &path, problems).map(SourceKind::Command),
         _ => {
             let what = "is not supported by this version; remove the source, or upgrade ckbackup";
             problems.add(&path, format!("source kind `{kind}` {what}"));

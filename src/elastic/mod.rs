@@ -111,6 +111,8 @@ impl Elastic {
     pub async fn get_if_served(&self, path: &str) -> Result<Option<Value>> {
         let reply = self.call(Method::GET, path, None, Repeat::Always).await?;
         match reply.status {
+            // Where there is none of a kind, some parts answer so, and with nothing.
+            StatusCode::NOT_FOUND if &*reply.body == b"{}" => Ok(Some(Value::Object(Default::default()))),
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Ok(None),
             StatusCode::BAD_REQUEST if Refusal::of(&reply).is_not_served() => Ok(None),
             _ => self.json(path, &reply).map(Some),
@@ -141,14 +143,26 @@ impl Elastic {
 
     /// One request, sent again while the server is too busy, or gone. The answer whatever its status but for these.
     pub async fn call(&self, method: Method, path: &str, content: Option<Content>, repeat: Repeat) -> Result<Reply> {
+        self.call_for(MOST, method, path, content, repeat).await
+    }
+
+    /// The same for an answer of at most so many bytes.
+    pub async fn call_for(
+        &self,
+        most: usize,
+        method: Method,
+        path: &str,
+        content: Option<Content>,
+        repeat: Repeat,
+    ) -> Result<Reply> {
         let deadline = Instant::now() + PATIENCE;
         let mut wait = FIRST_WAIT;
         loop {
-            let sent = self.endpoint.exchange(method.clone(), path, content.clone(), TIMEOUT, MOST).await;
+            let sent = self.endpoint.exchange(method.clone(), path, content.clone(), TIMEOUT, most).await;
             let is_last = Instant::now() + wait > deadline;
             match sent {
                 Ok(reply) if reply.status == StatusCode::UNAUTHORIZED => return Err(self.endpoint.refused_log_in()),
-                Ok(reply) if is_busy(reply.status) && !is_last => {
+                Ok(reply) if is_busy(reply.status, repeat) && !is_last => {
                     tracing::debug!(status = %reply.status, path, "busy; asked again");
                 }
                 Ok(reply) => return Ok(reply),
@@ -185,9 +199,9 @@ impl Elastic {
     }
 }
 
-/// The server did nothing, and may do it later.
-fn is_busy(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 429 | 502 | 503 | 504)
+/// The server did nothing, and may do it later. What a gateway says tells nothing about what was done behind it.
+fn is_busy(status: StatusCode, repeat: Repeat) -> bool {
+    matches!((status.as_u16(), repeat), (429 | 503, _) | (502 | 504, Repeat::Always))
 }
 
 /// JSON to be sent.

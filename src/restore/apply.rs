@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::clock::RtoClock;
+use super::command::AllScaled;
 use super::compile::{Compiled, SavedType};
 use super::limit::{Limiter, Place};
 use super::owners::Waiting;
@@ -62,6 +63,8 @@ pub struct Work {
     pub lost: CancellationToken,
     /// What came of each step so far; of one that is cut off, this is what stands.
     pub tallies: Vec<Arc<Mutex<Tally>>>,
+    /// Workloads that are scaled to zero at the moment.
+    pub scaled: AllScaled,
     /// Who is told.
     pub progress: Arc<dyn Progress>,
 }

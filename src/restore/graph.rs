@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::apply::{Tally, Work, apply, write_owner_references};
+use super::command::{back_at_the_end, restore_command};
 use super::elasticsearch::restore_elasticsearch;
 use super::files::{of_the_backup, restore_files};
 use super::gate::Closed;
@@ -54,6 +55,7 @@ pub async fn run(work: &Arc<Work>, operator: Arc<dyn Operator>, cancel: Cancella
     }
     let stopped = cancel.is_cancelled() || work.lost.is_cancelled();
     failures.extend(last_owners(work, stopped).await);
+    failures.extend(scale_back(work).await);
     let mut steps = Vec::with_capacity(count);
     for (step, summary) in ended.into_iter().enumerate() {
         steps.push(match summary {
@@ -115,6 +117,7 @@ async fn run_step(work: &Arc<Work>, step: usize, operator: Arc<dyn Operator>) ->
         }
         Action::Files(wanted) => ended(work, step, restore_files(work, step, wanted).await).await,
         Action::Prometheus(wanted) => ended(work, step, restore_prometheus(work, step, wanted).await).await,
+        Action::Command(wanted) => ended(work, step, restore_command(work, step, wanted).await).await,
         Action::Elasticsearch(wanted) => ended(work, step, restore_elasticsearch(work, step, wanted).await).await,
         Action::Objects(wanted) => ended(work, step, restore_objects(work, step, wanted).await).await,
         Action::Gate(_) if work.dry_run => (StepStatus::Planned, Tally::default(), None),
@@ -220,6 +223,13 @@ async fn cut_off(work: &Work, step: usize, begun: bool, failures: &mut Vec<Failu
         std::mem::take(&mut *work.tallies[step].lock().await);
     failures.extend(failed);
     StepSummary { status, items, skipped, standing, ..not_run(work, step, note.into()) }
+}
+
+/// What steps that were cut off had scaled to zero.
+async fn scale_back(work: &Work) -> Vec<Failure> {
+    let Some(target) = &work.target else { return Vec::new() };
+    let failed = back_at_the_end(target.cluster(), &work.scaled).await;
+    failed.into_iter().map(|(object, why)| Failure { step: "scale".into(), object, why }).collect()
 }
 
 /// Objects whose owner never came get those that did.

@@ -9,6 +9,7 @@
 
 mod apply;
 mod clock;
+mod command;
 mod compile;
 mod elasticsearch;
 mod files;
@@ -113,6 +114,7 @@ impl Restore {
             broken: Default::default(),
             lost: CancellationToken::new(),
             tallies,
+            scaled: Default::default(),
             progress: self.progress,
         });
         let done = graph::run(&work, self.operator, self.cancel).await?;

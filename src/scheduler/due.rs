@@ -38,7 +38,8 @@ impl Timing {
         Ok(Timing::new(window, schedule.catch_up, seed))
     }
 
-    pub(super) fn new(window: Window, catch_up: CatchUp, seed: u64) -> Timing {
+    /// A window, what becomes of a night that it passed without a run, and what spreads clusters.
+    pub fn new(window: Window, catch_up: CatchUp, seed: u64) -> Timing {
         Timing { window, catch_up, seed }
     }
 
@@ -131,6 +132,24 @@ pub fn due(timing: &Timing, runs: &[WasRun], now: Timestamp) -> Result<(Verdict,
     Ok((verdict, name))
 }
 
+/// How many nights are looked back at for one that was missed.
+const LOOKED_BACK: u32 = 60;
+
+/// The last night that closed without a run, although there were runs before it.
+pub fn last_missed(timing: &Timing, runs: &[WasRun], now: Timestamp) -> Result<Option<Night>> {
+    let mut night = Night::at_or_after(&timing.window, now)?;
+    for _ in 0..LOOKED_BACK {
+        night = night.previous(&timing.window)?;
+        if !runs.iter().any(|run| run.started < night.opens) {
+            return Ok(None);
+        }
+        if !runs.iter().any(|run| timing.is_run_of(run, &night)) {
+            return Ok(Some(night));
+        }
+    }
+    Ok(None)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -184,6 +203,20 @@ mod tests {
         assert_eq!(in_window(&done, "2026-11-21T00:11:00Z"), "until 2026-11-22T00:10:00Z");
         // The clock is set back, even to before the window.
         assert_eq!(in_window(&done, "2026-11-20T23:50:00Z"), "until 2026-11-22T00:10:00Z");
+    }
+
+    #[test]
+    fn the_last_missed_night_stays_known_and_what_was_before_the_first_run_is_none() {
+        let night = |date: &str| ran(&format!("{date}T00:10:00Z"), Some(&format!("{date}T00:00:00Z")), true);
+        let runs = [night("2026-11-17"), night("2026-11-19"), night("2026-11-20")];
+        let missed = |runs: &[WasRun], now: &str| {
+            last_missed(&nightly("UTC"), runs, at(now)).unwrap().map(|night| night.date.to_string())
+        };
+        assert_eq!(missed(&runs, "2026-11-20T12:00:00Z").as_deref(), Some("2026-11-18"));
+        assert_eq!(missed(&runs, "2026-11-21T02:59:59Z").as_deref(), Some("2026-11-18"), "tonight is still open");
+        assert_eq!(missed(&runs, "2026-11-21T03:00:00Z").as_deref(), Some("2026-11-21"));
+        assert_eq!(missed(&runs[1..], "2026-11-20T12:00:00Z"), None);
+        assert_eq!(missed(&[], "2026-11-20T12:00:00Z"), None);
     }
 
     #[test]

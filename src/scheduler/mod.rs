@@ -8,7 +8,7 @@ mod night;
 mod trigger;
 
 pub use self::agenda::{Agenda, Occasion};
-pub use self::due::{Timing, Verdict, WasRun, due};
+pub use self::due::{Timing, Verdict, WasRun, due, last_missed};
 pub use self::lease::{Lease, Term};
 pub use self::night::Night;
 pub use self::trigger::Trigger;

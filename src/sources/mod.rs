@@ -1,6 +1,7 @@
 //! The sources: things that are backed up. Each gives batches of members, and says what it saw and what is missing.
 
 mod audit;
+mod command;
 mod elasticsearch;
 mod file_reader;
 mod files;
@@ -14,6 +15,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+pub use self::command::Command;
 pub use self::elasticsearch::{Elasticsearch, identity_of};
 pub use self::files::Files;
 pub use self::kubernetes::Kubernetes;

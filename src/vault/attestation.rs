@@ -22,6 +22,9 @@ pub enum Level {
 }
 
 impl Level {
+    /// All levels, the lowest first.
+    pub const ALL: [Level; 4] = [Level::Present, Level::Intact, Level::Readable, Level::Restored];
+
     /// The word in files and output.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -72,8 +75,7 @@ impl Attestation {
         let Some((stamp, level)) = name.strip_suffix(".json").and_then(|name| name.split_once('-')) else {
             return false;
         };
-        let levels = [Level::Present, Level::Intact, Level::Readable, Level::Restored];
-        stamp.len() == 16 && stamp.is_ascii() && levels.iter().any(|known| known.as_str() == level)
+        stamp.len() == 16 && stamp.is_ascii() && Level::ALL.iter().any(|known| known.as_str() == level)
     }
 
     /// The bytes that are signed and stored.

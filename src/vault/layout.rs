@@ -31,6 +31,12 @@ impl BackupId {
         &self.schedule
     }
 
+    /// When its run began; none for a stamp that is no time.
+    pub fn started(&self) -> Option<Timestamp> {
+        let time = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", &self.stamp).ok()?;
+        Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+    }
+
     /// Whether the id is that of a run that began then.
     pub fn began_at(&self, start: Timestamp) -> bool {
         self.stamp == start.strftime("%Y%m%dT%H%M%SZ").to_string()

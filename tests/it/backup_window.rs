@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::backup_rig::Rig;
+use crate::events::reasons;
 use crate::harness::control_plane::shared;
 use crate::harness::{Action, Ckbackup, FaultProxy};
 
@@ -155,13 +156,16 @@ async fn a_run_that_is_not_done_at_the_close_commits_what_it_has_or_goes_on() {
         let ended = run.arg("--kubeconfig").arg(kubeconfig).run().await;
         (rig, ended)
     };
-    let ((rig, partial), (_, complete), (nothing, empty)) = tokio::join!(
+    let ((rig, partial), (late, complete), (nothing, empty)) = tokio::join!(
         run("commitPartial", "/deployments"),
         run("finish", "/deployments"),
         run("commitPartial", "limit=")
     );
     assert!(empty.expect(1).stderr.contains("the window closed before anything was read"));
     assert!(nothing.committed().is_empty(), "nothing is no backup of the night");
+    assert_eq!(reasons(&nothing).await, ["BackupFailed"]);
+    assert_eq!(reasons(&rig).await, ["WindowClosed", "BackupPartial"]);
+    assert_eq!(reasons(&late).await, ["WindowClosed", "BackupCompleted"]);
 
     let saved = rig.open(&partial.expect(3));
     assert_eq!((&saved.manifest["status"], saved.problems()), (&json!("partial"), 1));
@@ -202,7 +206,7 @@ async fn a_night_that_was_missed_is_made_up_for_where_the_schedule_says_so() {
 }
 
 /// Makes a backup older than it is, and signs it anew.
-fn date_back(rig: &Rig, id: &str, by: SignedDuration) {
+pub fn date_back(rig: &Rig, id: &str, by: SignedDuration) {
     let folder = rig.vault().join(crate::backup_rig::CLUSTER).join(id);
     let mut manifest = Manifest::parse(&std::fs::read(folder.join(MANIFEST)).unwrap()).unwrap();
     (manifest.started, manifest.finished) = (manifest.started - by, manifest.finished - by);

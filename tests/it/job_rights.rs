@@ -5,17 +5,22 @@ use serde_json::{Value, json};
 use crate::backup_rig::Rig;
 use crate::backup_window::{lease_of, schedule};
 use crate::harness::control_plane::{shared, write_kubeconfig};
-use crate::harness::{Api, Ckbackup, eventually};
+use crate::harness::{Api, Ckbackup, Scratch, eventually};
 
 /// What it prints for a schedule, as objects.
 async fn printed(rig: &Rig, schedule: &Value, namespace: &str) -> Vec<Value> {
-    let file = rig.scratch.file("nightly.yaml", schedule.to_string());
+    printed_in(&rig.scratch, schedule, namespace).await
+}
+
+/// The same for a schedule without a rig.
+pub async fn printed_in(scratch: &Scratch, schedule: &Value, namespace: &str) -> Vec<Value> {
+    let file = scratch.file("nightly.yaml", schedule.to_string());
     let args = ["--service-account", "job", "--namespace", namespace, "-o", "json"];
-    let run = Ckbackup::new(&rig.scratch).args(["rbac", "-f"]).arg(file).args(args).run().await;
+    let run = Ckbackup::new(scratch).args(["rbac", "-f"]).arg(file).args(args).run().await;
     run.expect_success().json()["items"].as_array().unwrap().clone()
 }
 
-fn collection(object: &Value) -> String {
+pub fn collection(object: &Value) -> String {
     let plural = format!("{}s", object["kind"].as_str().unwrap().to_lowercase());
     match object["metadata"]["namespace"].as_str() {
         Some(namespace) => format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/{plural}"),
@@ -23,7 +28,7 @@ fn collection(object: &Value) -> String {
     }
 }
 
-async fn token(api: &Api, namespace: &str) -> String {
+pub async fn token(api: &Api, namespace: &str) -> String {
     let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "job"}});
     api.create(&format!("/api/v1/namespaces/{namespace}/serviceaccounts"), &account).await;
     let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
@@ -59,8 +64,17 @@ async fn a_job_runs_in_its_window_under_exactly_the_roles_that_are_printed() {
     let saved = rig.open(&run);
     assert!(saved.manifest["clusterUid"].is_string() && saved.manifest["window"].is_object());
 
+    // It could tell the cluster.
+    let events = api.list(&format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events")).await;
+    assert_eq!(events.iter().map(|event| &event["reason"]).collect::<Vec<_>>(), ["BackupCompleted"]);
+
     // What the schedule does not name, the account may not read.
-    for path in ["/api/v1/secrets?limit=1", "/api/v1/nodes?limit=1", "/apis/coordination.k8s.io/v1/leases?limit=1"] {
+    for path in [
+        "/apis/events.k8s.io/v1/events?limit=1",
+        "/api/v1/secrets?limit=1",
+        "/api/v1/nodes?limit=1",
+        "/apis/coordination.k8s.io/v1/leases?limit=1",
+    ] {
         assert_eq!(job.send(reqwest::Method::GET, path, None).await.0, 403, "{path}");
     }
 

@@ -218,12 +218,47 @@ async fn writers_go_on_writing_where_they_write_by_now() {
     make_index(server, "shipped-1", 1, 200).await;
     server.order("PUT", "shipped-1/_alias/shipped", json!({"is_write_index": true})).await;
     let id = id_of(&stage.backup(&place, "elasticsearch", scope(server, &["shipped-*"])).run().await.expect_success());
-    server.order("DELETE", "shipped-1", Value::Null).await;
-    server.order("PUT", "shipped-2", json!({"aliases": {"shipped": {"is_write_index": true}}})).await;
-    let restored = stage.restore(&place, &id, step(server.url(), json!({}))).run().await.expect_success().json();
-    assert!(restored["steps"][0]["note"].as_str().unwrap().contains("still writes to shipped-2"), "{restored}");
-    server.order("PUT", "shipped/_doc/new?refresh=true", json!({"n": 1})).await;
-    assert_eq!((server.count("shipped-2").await, server.count("shipped").await), (1, 201));
+    // Alone, an index takes what is written without saying so.
+    for how in [json!({"is_write_index": true}), json!({})] {
+        server.order("DELETE", "shipped-*", Value::Null).await;
+        server.order("PUT", "shipped-2", json!({"aliases": {"shipped": how}})).await;
+        let restored = stage.restore(&place, &id, step(server.url(), json!({}))).run().await.expect_success().json();
+        assert!(restored["steps"][0]["note"].as_str().unwrap().contains("still writes to shipped-2"), "{restored}");
+        server.order("PUT", "shipped/_doc/new?refresh=true", json!({"n": 1})).await;
+        assert_eq!((server.count("shipped-2").await, server.count("shipped").await), (1, 201), "{how}");
+    }
+}
+
+/// Templates are made for new logs: what comes back is as it was.
+#[tokio::test]
+async fn a_template_changes_nothing_of_what_comes_back() {
+    let (stage, server) = (DataStage::new().await, search(Search::OpenSearch2));
+    let place = Place::folder(&stage.scratch.folder("vault"));
+    make_index(server, "stamped-1", 1, 300).await;
+    let (about, before) = (described(server, "stamped-1").await, server.documents("stamped-1").await);
+    let stamp = json!({"processors": [{"set": {"field": "stamped", "value": true}}]});
+    server.order("PUT", "_ingest/pipeline/stamp", stamp).await;
+    let given = json!({"settings": {"index.final_pipeline": "stamp", "index.blocks.write": false}, "aliases": {"stamped-all": {}}});
+    server.order("PUT", "_index_template/stamp", json!({"index_patterns": ["stamped-*"], "template": given})).await;
+    let id = id_of(&stage.backup(&place, "elasticsearch", scope(server, &["stamped-1"])).run().await.expect_success());
+    server.order("DELETE", "stamped-1", Value::Null).await;
+    stage.restore(&place, &id, step(server.url(), json!({}))).run().await.expect_success();
+    assert!(server.documents("stamped-1").await == before);
+    assert_eq!(described(server, "stamped-1").await, about);
+    server.order("DELETE", "_index_template/stamp", Value::Null).await;
+}
+
+#[tokio::test]
+async fn two_that_would_get_one_name_are_refused() {
+    let (stage, server) = (DataStage::new().await, search(Search::OpenSearch2));
+    let place = Place::folder(&stage.scratch.folder("vault"));
+    make_index(server, "twin-a-1", 1, 3).await;
+    make_index(server, "twin-b-1", 1, 3).await;
+    let id = id_of(&stage.backup(&place, "elasticsearch", scope(server, &["twin-*"])).run().await.expect_success());
+    let rename = json!({"rename": {"from": "twin-a-*", "to": "twin-b-*"}, "conflict": "overwrite", "templates": false});
+    let refused = stage.restore(&place, &id, step(server.url(), rename)).run().await.expect(3).json();
+    assert!(refused["failures"].to_string().contains("several would be called twin-b-1"), "{refused}");
+    assert_eq!(server.count("twin-b-1").await, 3);
 }
 
 #[tokio::test]
@@ -311,7 +346,7 @@ async fn half_an_index_is_not_taken_for_a_whole_one() {
     let failed = stage.restore(&place, &id, step(broken.url(), json!({}))).run().await.expect(3).json();
     assert!(failed["failures"].to_string().contains("_bulk"), "{failed}");
     let mappings = server.get("half-1/_mapping").await;
-    assert_eq!(mappings["half-1"]["mappings"]["_meta"]["ckbackup"]["loading"], id);
+    assert_eq!(mappings["half-1"]["mappings"]["_meta"]["ckbackup"]["loading"], format!("{id}/half-1"));
 
     let restored = stage.restore(&place, &id, step(server.url(), json!({}))).run().await.expect_success().json();
     assert_eq!(restored["steps"][0]["items"]["failed"], 0, "{restored}");
@@ -327,7 +362,7 @@ async fn documents_that_the_server_does_not_take_are_counted_with_the_reason() {
     let id = id_of(&stage.backup(&place, "elasticsearch", scope(server, &["refused-*"])).run().await.expect_success());
     // In the new cluster somebody made the half of it before, with another mapping.
     server.order("DELETE", "refused-1", Value::Null).await;
-    let other = json!({"mappings": {"_meta": {"ckbackup": {"loading": id}}, "properties": {"msg": {"type": "date"}}}});
+    let other = json!({"mappings": {"_meta": {"ckbackup": {"loading": format!("{id}/refused-1")}}, "properties": {"msg": {"type": "date"}}}});
     server.order("PUT", "refused-1", other).await;
     let failed = stage.restore(&place, &id, step(server.url(), json!({}))).run().await.expect(3).json();
     let why = failed["failures"][0]["why"].as_str().unwrap();
@@ -368,26 +403,38 @@ async fn an_index_that_is_deleted_while_it_is_read_makes_the_backup_partial() {
     let restored = stage.restore(&place, &id, step(server.url(), json!({}))).run().await.expect(3).json();
     assert!(restored["failures"].to_string().contains("not all of its documents were saved"), "{restored}");
     assert_eq!(server.count("gone-2").await, 100);
+
+    // A good one is not given away for that.
+    server.order("DELETE", "gone-1", Value::Null).await;
+    make_index(server, "gone-1", 1, 7).await;
+    let overwrite = json!({"conflict": "overwrite", "indices": ["gone-1"], "templates": false});
+    let kept = stage.restore(&place, &id, step(server.url(), overwrite)).run().await.expect(3).json();
+    assert!(kept["failures"].to_string().contains("what is there stays"), "{kept}");
+    assert_eq!(server.count("gone-1").await, 7);
 }
 
 #[tokio::test]
-async fn it_logs_in_with_a_password_that_stands_in_a_file() {
+async fn it_logs_in_with_a_password_that_stands_in_a_file_and_trusts_the_certificate_that_it_is_given() {
     let stage = DataStage::new().await;
     let place = Place::folder(&stage.scratch.folder("vault"));
     let server = SearchServer::start(&stage.scratch, Search::Elasticsearch8, &[LOCKED]).await;
     make_index(&server, "locked-1", 1, 50).await;
     let right = stage.scratch.file("password", format!("{PASSWORD}\n"));
     let wrong = stage.scratch.file("wrong", "other");
-    let access = json!({"username": USER, "passwordFile": right});
+    let ca = server.certificate();
+    let access = json!({"username": USER, "passwordFile": right, "caFile": ca});
     let wanted = json!({"url": server.url(), "indices": ["locked-*"], "access": access});
     let id = id_of(&stage.backup(&place, "elasticsearch", wanted).run().await.expect_success());
     assert_eq!(documents(&stage.manifest(&place, &id).await), (1, 50));
     server.order("DELETE", "locked-1", Value::Null).await;
     stage.restore(&place, &id, step(server.url(), json!({"access": access}))).run().await.expect_success();
     assert_eq!(server.count("locked-1").await, 50);
-    let wanted = json!({"url": server.url(), "access": {"username": USER, "passwordFile": wrong}});
+    let wanted = json!({"url": server.url(), "access": {"username": USER, "passwordFile": wrong, "caFile": ca}});
     let refused = stage.backup(&place, "elasticsearch", wanted).run().await.expect(1);
     assert!(refused.stderr.contains("does not accept the log-in"), "{refused}");
+    let unknown = json!({"url": server.url(), "access": {"username": USER, "passwordFile": right}});
+    let refused = stage.backup(&place, "elasticsearch", unknown).run().await.expect(1);
+    assert!(refused.stderr.contains("certificate"), "{refused}");
     let nobody = stage.backup(&place, "elasticsearch", json!({"url": "http://127.0.0.1:9"})).run();
     assert!(nobody.await.expect(1).stderr.contains("reach http://127.0.0.1:9"));
 }

@@ -11,7 +11,7 @@ use crate::config::duration::parse_duration;
 use crate::config::kinds::{self, KindPattern};
 use crate::config::problems::{Problems, listed, nearest};
 use crate::config::scope::{filter, optional_selector};
-use crate::config::{elasticsearch, folder_of, graph, objects, paths, raw, source};
+use crate::config::{command, elasticsearch, folder_of, graph, objects, paths, raw, source};
 use crate::error::{Error, Result};
 
 /// Makes a plan of what was typed, or notes all that is wrong with it.
@@ -75,6 +75,7 @@ fn action(raw: &raw::Step, path: &str, file: &Path, problems: &mut Problems<'_>)
     given.extend(raw.prometheus.as_ref().map(|raw| ("prometheus", RawAction::Prometheus(raw))));
     given.extend(raw.elasticsearch.as_ref().map(|raw| ("elasticsearch", RawAction::Elasticsearch(raw))));
     given.extend(raw.objects.as_ref().map(|raw| ("objects", RawAction::Objects(raw))));
+    given.extend(raw.command.as_ref().map(|raw| ("command", RawAction::Command(raw))));
     let [(key, action)] = given.as_slice() else {
         let keys: Vec<&str> = given.iter().map(|(key, _)| *key).collect();
         let what = match keys.is_empty() {
@@ -91,6 +92,7 @@ fn action(raw: &raw::Step, path: &str, file: &Path, problems: &mut Problems<'_>)
         RawAction::Manual(raw) => manual(raw, &path, file, problems).map(Action::Manual),
         RawAction::Files(raw) => files(raw, &path, file, problems).map(Action::Files),
         RawAction::Prometheus(raw) => prometheus(raw, &path, file, problems).map(Action::Prometheus),
+        RawAction::Command(raw) => command::validate_step(raw, &path, problems).map(Action::Command),
         RawAction::Elasticsearch(raw) => {
             elasticsearch::validate_step(raw, &path, folder_of(file), problems).map(Action::Elasticsearch)
         }
@@ -107,10 +109,11 @@ enum RawAction<'a> {
     Prometheus(&'a raw::RestorePrometheus),
     Elasticsearch(&'a raw::RestoreElasticsearch),
     Objects(&'a raw::RestoreObjects),
+    Command(&'a raw::RestoreCommand),
 }
 
 /// The keys that say what a step does.
-const STEP_KINDS: [&str; 7] = ["apply", "gate", "manual", "files", "prometheus", "elasticsearch", "objects"];
+const STEP_KINDS: [&str; 8] = ["apply", "gate", "manual", "files", "prometheus", "elasticsearch", "objects", "command"];
 
 fn files(raw: &raw::RestoreFiles, path: &str, file: &Path, problems: &mut Problems<'_>) -> Option<RestoreFiles> {
     let source = problems.parse(&format!("{path}.source"), &raw.source);

@@ -8,7 +8,7 @@ mod load;
 mod settings;
 mod target;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use self::aliases::Aliases;
 use self::contents::Held;
@@ -19,7 +19,7 @@ use super::files::{of_the_backup, require_source};
 use super::summary::Outcome;
 use crate::config::{Conflict, RestoreElasticsearch};
 use crate::elastic::{Elastic, KEPT, Saved};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Restores what the step wants. What the server refuses is in the tally; an error ends the step.
 pub async fn restore_elasticsearch(work: &Work, step: usize, wanted: &RestoreElasticsearch) -> Result<Tally> {
@@ -77,9 +77,11 @@ impl Way<'_> {
             lanes: self.wanted.lanes as usize,
         };
         let mut aliases = Aliases::new();
-        for target in self.targets(held) {
+        let targets = self.targets(held);
+        refuse_collisions(&targets)?;
+        for target in targets {
             let done = restorer.restore(&target).await?;
-            let is_whole = matches!(done.outcome, Outcome::Created | Outcome::Updated | Outcome::Unchanged);
+            let is_whole = matches!(done.outcome, Outcome::Created | Outcome::Updated);
             for (name, index) in target.parts.iter().filter(|(name, _)| is_whole && *name == target.to) {
                 for (alias, how) in index.description["aliases"].as_object().into_iter().flatten() {
                     aliases.entry(alias.clone()).or_default().push((name.to_string(), how.clone()));
@@ -116,5 +118,15 @@ impl Way<'_> {
             tally.notes.extend(note);
         }
         Ok(())
+    }
+}
+
+/// Two that would get the same name would become one.
+fn refuse_collisions(targets: &[Target<'_>]) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    match targets.iter().find(|target| !seen.insert(target.to.as_str())) {
+        None => Ok(()),
+        Some(target) => Err(Error::failed(format!("several would be called {}", target.to))
+            .hint("choose another `rename`, or fewer `indices`")),
     }
 }

@@ -49,8 +49,31 @@ pub fn at_first(saved: &Settings) -> Settings {
     // Searchable copies and visible documents are made once, in the end, instead of all the time.
     settings.insert("index.number_of_replicas".into(), "0".into());
     settings.insert("index.refresh_interval".into(), "-1".into());
+    // Those of a template would change the documents.
+    settings.insert("index.default_pipeline".into(), "_none".into());
+    settings.insert("index.final_pipeline".into(), "_none".into());
     settings
 }
+
+/// What a template gave to a new index, and must not be there while it is filled.
+pub fn given_by_templates(made: &Settings, first: &Settings) -> Settings {
+    let given = made.keys().filter(|key| is_among(key, &LATER) && !first.contains_key(*key));
+    // Where it may be put is the server's own affair.
+    let given = given.filter(|key| !key.starts_with("index.routing.allocation.include._tier"));
+    given.map(|key| (key.clone(), Value::Null)).collect()
+}
+
+/// Keeps everything but what keeps writers out.
+pub fn without_blocks(settings: &Settings) -> Settings {
+    settings.iter().filter(|(key, _)| !key.starts_with(BLOCKS)).map(|(k, v)| (k.clone(), v.clone())).collect()
+}
+
+/// Only what keeps writers out.
+pub fn blocks(settings: &Settings) -> Settings {
+    settings.iter().filter(|(key, _)| key.starts_with(BLOCKS)).map(|(k, v)| (k.clone(), v.clone())).collect()
+}
+
+const BLOCKS: &str = "index.blocks.";
 
 /// What is set when it is filled.
 pub fn at_last(saved: &Settings) -> Settings {
@@ -58,7 +81,9 @@ pub fn at_last(saved: &Settings) -> Settings {
     settings.retain(|key, _| is_among(key, &LATER) && !is_among(key, &SERVERS_OWN));
     // What was not set is set no more.
     settings.entry("index.refresh_interval").or_insert(Value::Null);
-    settings.entry("index.number_of_replicas").or_insert(Value::Null);
+    for key in ["index.number_of_replicas", "index.default_pipeline", "index.final_pipeline"] {
+        settings.entry(key).or_insert(Value::Null);
+    }
     // A policy goes by the age of the logs, not by that of the index that they came back in.
     if settings.contains_key("index.lifecycle.name")
         && let Some(created) = saved.get("index.creation_date")
@@ -104,14 +129,26 @@ mod tests {
         let first = json!({
             "index.number_of_shards": "2", "index.codec": "best_compression",
             "index.number_of_replicas": "0", "index.refresh_interval": "-1",
+            "index.default_pipeline": "_none", "index.final_pipeline": "_none",
         });
         assert_eq!(Value::Object(at_first(saved)), first);
         let last = json!({
             "index.number_of_replicas": "1", "index.blocks.write": "true", "index.lifecycle.name": "days",
             "index.lifecycle.origination_date": "1795132800000", "index.default_pipeline": "geo",
-            "index.refresh_interval": null, "index.routing.allocation.include._tier_preference": "data_hot",
+            "index.refresh_interval": null, "index.final_pipeline": null, "index.routing.allocation.include._tier_preference": "data_hot",
         });
         assert_eq!(Value::Object(at_last(saved)), last);
+    }
+
+    #[test]
+    fn what_a_template_gives_is_taken_away_while_it_is_filled() {
+        let made = json!({ "index.lifecycle.name": "days", "index.number_of_replicas": "0", "index.codec": "x" });
+        let first = at_first(&Settings::new());
+        let given = given_by_templates(made.as_object().unwrap(), &first);
+        assert_eq!(Value::Object(given), json!({ "index.lifecycle.name": null }));
+        let all = json!({ "index.blocks.write": "true", "index.refresh_interval": null });
+        let all = all.as_object().unwrap();
+        assert_eq!((blocks(all).len(), without_blocks(all).len()), (1, 1));
     }
 
     #[test]

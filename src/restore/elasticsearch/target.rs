@@ -17,6 +17,10 @@ use crate::sources::identity_of;
 /// More settings that a server does not know than this, and it is another one than was meant.
 const MOST_DROPPED: usize = 30;
 
+/// What a data stream has while it is filled, and then as its template says.
+const AS_THE_TEMPLATE_HAS_IT: [&str; 4] =
+    ["index.refresh_interval", "index.number_of_replicas", "index.final_pipeline", "index.default_pipeline"];
+
 /// What is restored as one.
 pub struct Target<'a> {
     /// Its name in the server.
@@ -51,6 +55,8 @@ enum Place {
     /// The very index that was saved, and nothing has changed in it.
     Equal,
     Taken(&'static str),
+    /// By what is known not to be whole.
+    Half(&'static str),
 }
 
 impl Target<'_> {
@@ -66,6 +72,13 @@ impl Target<'_> {
     /// Where it is made and removed.
     fn api_path(&self) -> String {
         if self.is_stream { format!("_data_stream/{}", self.path()) } else { self.path() }
+    }
+
+    /// What stands in it while it is filled from this backup.
+    fn mark(&self, work: &Work) -> String {
+        let from = self.parts.first().map_or("", |(name, _)| name);
+        let from = if self.is_stream { self.to.as_str() } else { from };
+        format!("{}/{from}", work.backup.manifest.id)
     }
 
     /// Documents that it had; none when not all of them were saved.
@@ -91,7 +104,12 @@ impl Restorer<'_> {
             Place::Free => (Outcome::Created, false),
             Place::Begun => (Outcome::Created, true),
             Place::Equal => return Ok(done(Outcome::Unchanged)),
-            Place::Taken(why) => match self.conflict {
+            Place::Half(why) if self.conflict != Conflict::Overwrite => return Ok(done(Outcome::Failed(why.into()))),
+            Place::Taken(_) | Place::Half(_) if self.conflict == Conflict::Overwrite && target.count().is_none() => {
+                let why = "it is there, and the backup does not hold all of its documents; what is there stays";
+                return Ok(done(Outcome::Failed(why.into())));
+            }
+            Place::Taken(why) | Place::Half(why) => match self.conflict {
                 Conflict::Skip => return Ok(done(Outcome::Skipped { rule: EXISTS.into(), why: why.into() })),
                 Conflict::Fail => return Ok(done(Outcome::Failed(why.into()))),
                 Conflict::Overwrite => (Outcome::Updated, false),
@@ -100,10 +118,15 @@ impl Restorer<'_> {
         if self.work.dry_run {
             return Ok(done(outcome));
         }
-        if outcome == Outcome::Updated {
-            self.replace(target).await?;
-        }
         let mut notes = Vec::new();
+        if outcome == Outcome::Updated
+            && let Err(refusal) = self.replace(target).await?
+        {
+            return Ok(Done { outcome: Outcome::Failed(format!("what is there stays: {refusal}")), notes });
+        }
+        if is_there {
+            self.prepare_again(target).await?;
+        }
         if !is_there && let Err(refusal) = self.make(target, &mut notes).await? {
             return Ok(Done { outcome: Outcome::Failed(refusal.to_string()), notes });
         }
@@ -125,17 +148,19 @@ impl Restorer<'_> {
             return Err(self.server.refused(&target.path(), &Refusal::of(&reply)));
         }
         let there: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-        let mark = self.work.backup.manifest.id.to_string();
+        let mark = target.mark(self.work);
         let mut all = there.as_object().into_iter().flatten().map(|(_, about)| mark_of(&about["mappings"]));
         if all.any(|found| found == Some(&mark)) {
             return Ok(Place::Begun);
         }
         if target.is_stream {
-            return Ok(Place::Taken("it is there"));
+            let count = self.server.get(&format!("{}/_count", target.path())).await?["count"].as_u64();
+            // One that was made, and no more: it could not be marked in the same moment.
+            return Ok(if count == Some(0) { Place::Begun } else { Place::Taken("it is there") });
         }
         let Some(about) = there.get(&target.to) else { return Ok(Place::Taken("an alias of that name is there")) };
         if mark_of(&about["mappings"]).is_some() {
-            return Ok(Place::Taken("it is there, and only half: a restore of another backup did not come to its end"));
+            return Ok(Place::Half("it is there, and only half: a restore of another backup did not come to its end"));
         }
         let shards = about["settings"]["index.number_of_shards"].as_str().and_then(|text| text.parse().ok());
         let identity = identity_of(self.server, &target.to, shards.unwrap_or(1)).await?;
@@ -146,46 +171,94 @@ impl Restorer<'_> {
         })
     }
 
-    /// Removes what is there, once it is known that the backup can be read.
-    async fn replace(&self, target: &Target<'_>) -> Result<()> {
+    /// Removes what is there, once it is known that the backup can be read, and that the server would take what it holds.
+    async fn replace(&self, target: &Target<'_>) -> Result<Result<(), Refusal>> {
         for (name, index) in &target.parts {
             for frame in &index.frames {
                 of_the_backup(self.work, contents::documents(self.work, frame, name).await).await?;
             }
         }
-        let path = target.api_path();
-        let removed = self.server.send(Method::DELETE, &path, &Value::Null, Repeat::Always).await?;
-        match removed {
-            Err(refusal) if !refusal.is_missing() => Err(self.server.refused(&path, &refusal)),
+        if !target.is_stream {
+            let probe = format!("{}-ckbackup-probe", target.to);
+            let made = self.make_index(target, &probe, &mut Vec::new()).await?;
+            self.remove(&in_path(&probe)).await?;
+            if let Err(refusal) = made {
+                return Ok(Err(refusal));
+            }
+        }
+        self.remove(&target.api_path()).await.map(Ok)
+    }
+
+    async fn remove(&self, path: &str) -> Result<()> {
+        match self.server.send(Method::DELETE, path, &Value::Null, Repeat::Always).await? {
+            Err(refusal) if !refusal.is_missing() => Err(self.server.refused(path, &refusal)),
             _ => Ok(()),
         }
     }
 
     async fn make(&self, target: &Target<'_>, notes: &mut Vec<String>) -> Result<Result<(), Refusal>> {
-        let mark = self.work.backup.manifest.id.to_string();
-        if target.is_stream {
-            let made = self.server.send(Method::PUT, &target.api_path(), &Value::Null, Repeat::WhenRefused).await?;
-            if let Err(refusal) = made {
-                return Ok(Err(refusal));
+        if !target.is_stream {
+            let made = self.make_index(target, &target.to, notes).await?;
+            if made.is_ok() {
+                self.take_away_what_templates_gave(target).await?;
             }
-            let meta = &marked(&self.write_index(target).await?["mappings"], &mark)["_meta"];
-            let quick = json!({ "index.refresh_interval": "-1", "index.number_of_replicas": "0", "index.final_pipeline": "_none" });
-            let settings = format!("{}/_settings", target.path());
-            self.server.order(Method::PUT, &settings, &quick, Repeat::Always).await?;
-            return self.put_meta(target, meta).await.map(Ok);
+            return Ok(made);
         }
-        let mappings = marked(&target.parts[0].1.description["mappings"], &mark);
+        let made = self.server.send(Method::PUT, &target.api_path(), &Value::Null, Repeat::WhenRefused).await?;
+        if let Err(refusal) = made {
+            return Ok(Err(refusal));
+        }
+        self.prepare_again(target).await.map(Ok)
+    }
+
+    async fn make_index(
+        &self,
+        target: &Target<'_>,
+        name: &str,
+        notes: &mut Vec<String>,
+    ) -> Result<Result<(), Refusal>> {
+        let mappings = marked(&target.parts[0].1.description["mappings"], &target.mark(self.work));
         let put = |settings: &Settings| json!({ "settings": settings, "mappings": mappings });
-        let answer =
-            self.without_unknown(target, &target.path(), at_first(&target.saved_settings()), put, notes).await?;
-        Ok(match answer {
+        let first = at_first(&target.saved_settings());
+        Ok(match self.without_unknown(target, &in_path(name), first, put, notes).await? {
             Ok(answer) if answer["shards_acknowledged"] == false => {
-                return Err(Error::failed(format!("the shards of {} did not start", target.to))
+                return Err(Error::failed(format!("the shards of {name} did not start"))
                     .hint("ask the server why: GET _cluster/allocation/explain"));
             }
             Ok(_) => Ok(()),
             Err(refusal) => Err(refusal),
         })
+    }
+
+    /// Policies and aliases of templates: the one might take the index away, through the others it would be written to.
+    async fn take_away_what_templates_gave(&self, target: &Target<'_>) -> Result<()> {
+        let made = self.write_index(target).await?;
+        let settings = made["settings"].as_object().cloned().unwrap_or_default();
+        let given = settings::given_by_templates(&settings, &at_first(&target.saved_settings()));
+        if !given.is_empty() {
+            let path = format!("{}/_settings", target.path());
+            self.server.order(Method::PUT, &path, &Value::Object(given), Repeat::Always).await?;
+        }
+        let remove = |alias: &String| json!({ "remove": { "index": target.to, "alias": alias } });
+        let aliases: Vec<_> =
+            made["aliases"].as_object().into_iter().flatten().map(|(alias, _)| remove(alias)).collect();
+        if !aliases.is_empty() {
+            let body = json!({ "actions": aliases });
+            self.server.order(Method::POST, "_aliases", &body, Repeat::Always).await?;
+        }
+        Ok(())
+    }
+
+    /// What was begun, or has just been made by a template, gets its mark and what makes filling it fast.
+    async fn prepare_again(&self, target: &Target<'_>) -> Result<()> {
+        let meta = &marked(&self.write_index(target).await?["mappings"], &target.mark(self.work))["_meta"];
+        self.put_meta(target, meta).await?;
+        let quick = json!({
+            "index.refresh_interval": "-1", "index.number_of_replicas": "0",
+            "index.final_pipeline": "_none", "index.default_pipeline": "_none",
+        });
+        let path = format!("{}/_settings", target.path());
+        self.server.order(Method::PUT, &path, &quick, Repeat::Always).await.map(drop)
     }
 
     /// Sends settings, again without those that the server does not know.
@@ -239,29 +312,29 @@ impl Restorer<'_> {
         let path = target.path();
         self.server.order(Method::POST, &format!("{path}/_refresh"), &Value::Null, Repeat::Always).await?;
         let count = self.server.get(&format!("{path}/_count")).await?["count"].as_u64().unwrap_or_default();
-        let wrong = wrong_with(target, &loaded, count);
-        // One that is not whole keeps its mark, and the next try goes on with it. Once it is read-only it cannot lose it.
-        let current = self.write_index(target).await?;
-        if wrong.is_none() {
-            let mut meta = current["mappings"]["_meta"].clone();
-            meta.as_object_mut().map(|meta| meta.remove("ckbackup"));
-            self.put_meta(target, &meta).await?;
+        // One that is not whole keeps its mark, and the next try goes on with it.
+        if let Some(why) = wrong_with(target, &loaded, count) {
+            return Ok(Some(why));
         }
         let settings = match target.is_stream {
-            // As the template has it.
-            true => json!({ "index.refresh_interval": null, "index.number_of_replicas": null, "index.final_pipeline": null })
-                .as_object()
-                .cloned()
-                .unwrap_or_default(),
+            true => AS_THE_TEMPLATE_HAS_IT.iter().map(|key| (key.to_string(), Value::Null)).collect(),
             false => at_last(&target.saved_settings()),
         };
         let put = |settings: &Settings| Value::Object(settings.clone());
-        let set = self.without_unknown(target, &format!("{path}/_settings"), settings, put, notes).await?;
-        Ok(match (wrong, set) {
-            (Some(why), _) => Some(why),
-            (None, Err(refusal)) => Some(format!("its documents are there; its settings could not be set: {refusal}")),
-            (None, Ok(_)) => None,
-        })
+        let path = format!("{path}/_settings");
+        let set = self.without_unknown(target, &path, settings::without_blocks(&settings), put, notes).await?;
+        if let Err(refusal) = set {
+            return Ok(Some(format!("its documents are there; its settings could not be set: {refusal}")));
+        }
+        let mut meta = self.write_index(target).await?["mappings"]["_meta"].clone();
+        meta.as_object_mut().map(|meta| meta.remove("ckbackup"));
+        self.put_meta(target, &meta).await?;
+        // Once it is read-only, nothing of it can be changed.
+        let blocks = settings::blocks(&settings);
+        if !blocks.is_empty() {
+            self.server.order(Method::PUT, &path, &put(&blocks), Repeat::Always).await?;
+        }
+        Ok(None)
     }
 
     /// What the server says of the index; of a data stream's, the one that is written to.

@@ -182,10 +182,11 @@ fn identity(stats: &Value, shards: u32) -> Option<Identity> {
     let mut primaries = BTreeMap::new();
     for (number, copies) in stats["shards"].as_object()? {
         let primary = copies.as_array()?.iter().find(|copy| copy["routing"]["primary"] == true)?;
-        let (last, settled) =
-            (primary["seq_no"]["max_seq_no"].as_i64()?, primary["seq_no"]["local_checkpoint"].as_i64()?);
+        let number_of = |key: &str| primary["seq_no"][key].as_i64();
+        let (last, settled) = (number_of("max_seq_no")?, number_of("local_checkpoint")?);
         let history = primary["commit"]["user_data"]["history_uuid"].as_str()?;
-        if last != settled {
+        // What not all copies have may be undone, and its number given again.
+        if last != settled || number_of("global_checkpoint") != Some(last) {
             return None;
         }
         primaries.insert(number.parse::<u32>().ok()?, (last, history));
@@ -260,7 +261,7 @@ mod tests {
     fn an_index_is_the_same_as_long_as_nothing_took_a_number() {
         let shard = |last: i64, settled: i64| {
             json!([{ "routing": { "primary": true }, "commit": { "user_data": { "history_uuid": "h" } },
-                "seq_no": { "max_seq_no": last, "local_checkpoint": settled } }])
+                "seq_no": { "max_seq_no": last, "local_checkpoint": settled, "global_checkpoint": settled } }])
         };
         let stats = |a, b| json!({ "uuid": "u", "shards": { "0": a, "1": b } });
         let before = identity(&stats(shard(7, 7), shard(3, 3)), 2);

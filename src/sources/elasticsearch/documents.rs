@@ -70,6 +70,7 @@ impl Unit for DocumentsUnit {
         let lanes = (0..moment.lanes).map(|number| self.read_lane(&moment, number, &way));
         let read = futures::stream::iter(lanes).buffer_unordered(self.lanes as usize).try_collect::<()>().await;
         let (at, expected) = (moment.at, moment.total.unwrap_or(way.tally.counted.load(Relaxed)));
+        let is_fresh = moment.is_fresh;
         moment.close().await;
         if let Err(e) = read {
             return if self.is_gone().await { Ok(self.gone_in_the_middle(&way.tally)) } else { Err(e) };
@@ -77,11 +78,17 @@ impl Unit for DocumentsUnit {
         let documents = way.tally.documents.load(Relaxed);
         let problems = self.problems(&way, expected);
         if problems.is_empty() {
-            let identity = self.index.identity.map(|identity| hex::encode(identity.0));
+            let identity = self.index.identity.filter(|_| is_fresh).map(|identity| hex::encode(identity.0));
             let count = json!({ "count": documents, "at": at, "identity": identity });
             way.send(Saved::count(&self.index.name), count.to_string().into()).await?;
         }
         let mut inventory = way.tally.inventory(problems);
+        if !is_fresh {
+            // Its numbers count documents that were not found: it must not be taken over for them.
+            inventory.is_unsettled = true;
+            let why = "may not be refreshed by this user, so that its newest documents may be missing".into();
+            inventory.notices.push(Omission { what: format!("index {}", self.index.name), why, count: None });
+        }
         let documents = Documents { indices: 1, count: documents, first: at, last: at };
         inventory.contents = Contents { documents: Some(documents), ..Contents::default() };
         Ok(inventory)

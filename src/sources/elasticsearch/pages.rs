@@ -18,7 +18,13 @@ use crate::error::{Context, Error, Result};
 const KEEP_ALIVE: &str = "15m";
 
 /// How many documents are asked for first; later as many as fill a piece.
-const FIRST_PAGE: u64 = 200;
+const FIRST_PAGE: u64 = 20;
+
+/// The largest answer with several documents that is taken, in bytes: each lane may hold one, and its lines.
+const MOST_PAGE: usize = 24 << 20;
+
+/// The largest answer with one document, in bytes: more than a server takes unless told otherwise.
+const MOST_DOCUMENT: usize = 128 << 20;
 
 /// Below so many documents, several lanes would only be in each other's way.
 const ONE_LANE: u64 = 20_000;
@@ -36,6 +42,9 @@ pub(super) struct Moment {
     pub total: Option<u64>,
     /// How many parts can be read, and how many at the same time.
     pub lanes: u32,
+    /// Whether all that was written before it is surely in it.
+    pub is_fresh: bool,
+    shards: u64,
 }
 
 enum Kind {
@@ -69,13 +78,12 @@ impl Moment {
     pub async fn fix(server: &Arc<Elastic>, index: &Index, most_lanes: u32) -> Result<Result<Moment, Refusal>> {
         let path = in_path(&index.name);
         let refreshed = server.send(Method::POST, &format!("{path}/_refresh"), &Value::Null, Repeat::Always).await?;
-        if let Err(refusal) = refreshed {
+        let is_fresh = match refreshed {
+            Ok(answer) => answer["_shards"]["failed"] == 0,
             // Reading alone may be allowed.
-            if refusal.status != StatusCode::FORBIDDEN {
-                return Ok(Err(refusal));
-            }
-            tracing::warn!(index = index.name, "may not be refreshed: documents of the last seconds may be missing");
-        }
+            Err(refusal) if refusal.status == StatusCode::FORBIDDEN => false,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
         let mut moment = Moment {
             server: server.clone(),
             path,
@@ -84,6 +92,8 @@ impl Moment {
             at: Timestamp::now(),
             total: None,
             lanes: 1,
+            is_fresh,
+            shards: u64::from(index.shards),
         };
         moment.kind = match moment.open_point().await? {
             Ok(kind) => kind,
@@ -110,7 +120,9 @@ impl Moment {
             Product::Elasticsearch => ("_pit", "id", "_shard_doc"),
             Product::OpenSearch => ("_search/point_in_time", "pit_id", "_doc"),
         };
-        let path = format!("{}/{path}?keep_alive={KEEP_ALIVE}", self.path);
+        // A shard that is missing would be missed by nobody later on.
+        let whole = if self.server.product == Product::OpenSearch { "&allow_partial_pit_creation=false" } else { "" };
+        let path = format!("{}/{path}?keep_alive={KEEP_ALIVE}{whole}", self.path);
         let reply = self.server.call(Method::POST, &path, None, Repeat::Always).await?;
         if reply.status.is_success() {
             let answer: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
@@ -127,7 +139,8 @@ impl Moment {
         self.name_point(&mut body).await;
         let answer = self.server.order(Method::POST, SEARCH_POINT, &body, Repeat::Always).await?;
         let total = answer["hits"]["total"]["value"].as_u64();
-        let is_whole = answer["_shards"]["failed"] == 0;
+        // A frozen index has none, and would look empty.
+        let is_whole = answer["_shards"]["failed"] == 0 && answer["_shards"]["total"].as_u64() == Some(self.shards);
         total.filter(|_| is_whole).ok_or_else(|| Error::failed("the documents could not be counted on all shards"))
     }
 
@@ -187,8 +200,10 @@ impl Lane<'_> {
                 None => return Ok(None),
             };
             let server = &self.moment.server;
-            let reply = server.call(Method::POST, &path, Some(json_content(&body)), repeat).await?;
-            if reply.is_cut && self.size > 1 && matches!(self.moment.kind, Kind::Point { .. }) {
+            let can_shrink = self.size > 1 && matches!(self.moment.kind, Kind::Point { .. });
+            let most = if can_shrink { MOST_PAGE } else { MOST_DOCUMENT };
+            let reply = server.call_for(most, Method::POST, &path, Some(json_content(&body)), repeat).await?;
+            if reply.is_cut && can_shrink {
                 self.size = (self.size / 4).max(1);
                 continue;
             }

@@ -157,6 +157,11 @@ impl Running {
         super::eventually(text, async || self.stderr.so_far().contains(text)).await;
     }
 
+    /// What stands on its standard error by now.
+    pub fn said(&self) -> String {
+        self.stderr.so_far()
+    }
+
     /// Sends a signal by its short name: `INT`, `TERM`, `KILL`, `STOP`, `CONT`.
     pub fn signal(&self, name: &str) {
         signal(self.pid, name);

@@ -92,7 +92,6 @@ impl Shared {
 pub fn shared() -> &'static Shared {
     static SHARED: OnceLock<Shared> = OnceLock::new();
     SHARED.get_or_init(|| {
-        remove_stale_folders();
         let (send, receive) = mpsc::channel();
         // A thread of its own, as the servers belong to a runtime, and those of the tests end with the tests.
         std::thread::spawn(move || run_shared(&send));
@@ -103,7 +102,7 @@ pub fn shared() -> &'static Shared {
 fn run_shared(started: &mpsc::Sender<Shared>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let dir = shared_folders().join(format!("{SHARED_PREFIX}{}", std::process::id()));
+        let dir = shared_folder("shared-control-plane-");
         let options = SandboxOptions::new(&assets().control_plane, dir, "shared");
         let sandbox = Sandbox::start(options).await.unwrap_or_else(|e| panic!("{}", e.one_line()));
         let shared = Shared {
@@ -117,19 +116,16 @@ fn run_shared(started: &mpsc::Sender<Shared>) {
     });
 }
 
-const SHARED_PREFIX: &str = "shared-control-plane-";
-
-fn shared_folders() -> &'static Path {
-    Path::new(env!("CARGO_TARGET_TMPDIR"))
-}
-
-/// Statics are never dropped, so each run removes what earlier ones left.
-fn remove_stale_folders() {
-    for entry in std::fs::read_dir(shared_folders()).into_iter().flatten().flatten() {
+/// A new folder for what the tests of this process share. Statics are never dropped, so each run removes what earlier
+/// ones left under this prefix.
+pub fn shared_folder(prefix: &str) -> PathBuf {
+    let folders = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    for entry in std::fs::read_dir(folders).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.strip_prefix(SHARED_PREFIX)) else { continue };
+        let Some(pid) = name.to_str().and_then(|name| name.strip_prefix(prefix)) else { continue };
         if !Path::new("/proc").join(pid).exists() {
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }
+    folders.join(format!("{prefix}{}", std::process::id()))
 }

@@ -10,8 +10,14 @@ use serde_json::{Value, json};
 use super::assets::assets;
 use super::{PATIENCE, Scratch};
 
-/// The line of configuration with which a server asks who comes; then it knows one user.
+/// The line of configuration with which a server asks who comes; then it knows one user, and has a certificate of its own.
 pub const LOCKED: &str = "xpack.security.enabled: true";
+
+const TLS: [&str; 3] = [
+    "xpack.security.http.ssl.enabled: true",
+    "xpack.security.http.ssl.certificate: cert.pem",
+    "xpack.security.http.ssl.key: key.pem",
+];
 
 pub const USER: &str = "tester";
 pub const PASSWORD: &str = "hunter2";
@@ -33,6 +39,7 @@ pub struct SearchServer {
     url: String,
     http: reqwest::Client,
     is_locked: bool,
+    certificate: PathBuf,
 }
 
 /// The shared server of a kind, started by the first test that asks for it. It ends with the test process.
@@ -70,8 +77,17 @@ impl SearchServer {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let server = Leashed::spawn(&program).unwrap();
         let is_locked = settings.contains(&LOCKED);
-        let url = format!("http://127.0.0.1:{port}");
-        let mut server = SearchServer { server: Some(server), url, http: reqwest::Client::new(), is_locked };
+        let (scheme, http) = match is_locked {
+            true => {
+                let pem = std::fs::read(folder.join("cert.pem")).unwrap();
+                let trusted = reqwest::Certificate::from_pem(&pem).unwrap();
+                ("https", reqwest::Client::builder().add_root_certificate(trusted).build().unwrap())
+            }
+            false => ("http", reqwest::Client::new()),
+        };
+        let url = format!("{scheme}://127.0.0.1:{port}");
+        let certificate = folder.join("cert.pem");
+        let mut server = SearchServer { server: Some(server), url, http, is_locked, certificate };
         server.wait_until_ready().await;
         server
     }
@@ -91,6 +107,11 @@ impl SearchServer {
 
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The file with its certificate, where it has one.
+    pub fn certificate(&self) -> &Path {
+        &self.certificate
     }
 
     pub fn pid(&self) -> u32 {
@@ -195,61 +216,30 @@ pub fn document(number: u32) -> String {
     )
 }
 
-/// It refuses to run as root: in a user namespace of its own, root has another number.
-fn as_nobody(command: Vec<String>, env: Vec<(String, String)>, log: PathBuf) -> Program {
-    let is_root = std::fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0);
-    let mut all = match is_root {
-        true => ["unshare", "--user", "--map-user=65534", "--map-group=65534"].map(String::from).to_vec(),
-        false => Vec::new(),
-    };
-    all.extend(command);
-    let path = PathBuf::from(all.remove(0));
-    Program { path, args: all, env, log }
-}
-
-fn java_home() -> String {
-    let found = std::process::Command::new("bash").args(["-c", "readlink -f \"$(command -v java)\""]).output().unwrap();
-    let java = PathBuf::from(String::from_utf8(found.stdout).unwrap().trim());
-    java.parent().and_then(Path::parent).unwrap().to_str().unwrap().into()
+/// The rig's script for a server, with its arguments.
+fn rig(script: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rig").join(script)
 }
 
 fn elasticsearch(release: &str, folder: &Path, port: u16, settings: &[&str]) -> Program {
     let home = assets().elasticsearch.join(format!("elasticsearch-{release}"));
-    let config = folder.join("config");
-    std::fs::create_dir_all(&config).unwrap();
-    let temporary = folder.join("tmp");
-    std::fs::create_dir_all(&temporary).unwrap();
-    for file in ["jvm.options", "log4j2.properties"] {
-        std::fs::copy(home.join("config").join(file), config.join(file)).unwrap();
-    }
-    let mut lines = format!(
-        "node.name: test\nhttp.port: {port}\ntransport.port: {}\nnetwork.host: 127.0.0.1\ndiscovery.type: single-node\n\
-         path.data: {data}/data\npath.logs: {data}/logs\ncluster.routing.allocation.disk.threshold_enabled: false\n",
-        free_port().unwrap(),
-        data = folder.display(),
-    );
+    let mut args = vec![home.display().to_string(), folder.display().to_string(), port.to_string()];
     if settings.contains(&LOCKED) {
-        std::fs::write(config.join("users"), format!("{USER}:{HASHED}\n")).unwrap();
-        std::fs::write(config.join("users_roles"), format!("superuser:{USER}\n")).unwrap();
+        std::fs::write(folder.join("users"), format!("{USER}:{HASHED}\n")).unwrap();
+        std::fs::write(folder.join("users_roles"), format!("superuser:{USER}\n")).unwrap();
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_string()]).unwrap();
+        std::fs::write(folder.join("cert.pem"), made.cert.pem()).unwrap();
+        std::fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        args.extend(TLS.map(String::from));
     } else {
-        lines.push_str("xpack.security.enabled: false\n");
+        args.push("xpack.security.enabled: false".into());
     }
-    settings.iter().for_each(|line| lines.push_str(&format!("{line}\n")));
-    std::fs::write(config.join("elasticsearch.yml"), lines).unwrap();
-    let env = vec![
-        ("ES_JAVA_HOME".into(), java_home()),
-        ("ES_PATH_CONF".into(), config.display().to_string()),
-        ("ES_JAVA_OPTS".into(), "-Xms512m -Xmx512m".into()),
-        ("ES_TMPDIR".into(), temporary.display().to_string()),
-    ];
-    let program = home.join("bin/elasticsearch").display().to_string();
-    as_nobody(vec![program], env, folder.join("server.log"))
+    args.extend(settings.iter().map(ToString::to_string));
+    Program { path: rig("elasticsearch/start"), args, env: Vec::new(), log: folder.join("server.log") }
 }
 
 fn opensearch(folder: &Path, port: u16) -> Program {
-    let libraries = assets().opensearch.join("lib/*").display().to_string();
-    let start = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rig/opensearch/Start.java").display().to_string();
-    let (folder_text, port) = (folder.display().to_string(), port.to_string());
-    let command = ["java", "-Xmx512m", "-cp", &libraries, &start, &folder_text, &port].map(String::from).to_vec();
-    as_nobody(command, Vec::new(), folder.join("server.log"))
+    let args = [assets().opensearch.clone(), folder.to_path_buf()].map(|path| path.display().to_string());
+    let args = args.into_iter().chain([port.to_string()]).collect();
+    Program { path: rig("opensearch/start"), args, env: Vec::new(), log: folder.join("server.log") }
 }
