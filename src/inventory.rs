@@ -89,6 +89,16 @@ pub struct Documents {
     pub last: Timestamp,
 }
 
+/// The last list of what a source had: everything in it is in the backup, or told as missing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Listed {
+    /// How many objects were in it that the schedule asks for.
+    pub count: u64,
+    /// When it was begun.
+    pub at: Timestamp,
+}
+
 /// What is inside, in the words of its kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -102,6 +112,9 @@ pub struct Contents {
     /// Documents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub documents: Option<Documents>,
+    /// The list that the backup is true to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listed: Option<Listed>,
 }
 
 impl Contents {
@@ -124,6 +137,7 @@ impl Contents {
             all.first = all.first.min(more.first);
             all.last = all.last.max(more.last);
         });
+        add_to(&mut self.listed, &other.listed, |all, more| *all = more.clone());
         add_to(&mut self.documents, &other.documents, |all, more| {
             all.indices += more.indices;
             all.count += more.count;

@@ -12,8 +12,9 @@
 //!              └ reader                 a committed backup: trust, index, members, verification
 //!                 └ sources ─ cluster   what is backed up; the only door to the Kubernetes API
 //!                   command   elastic     a command, here or in a pod; an Elasticsearch or OpenSearch server
-//!                   archive   vault     tar, zstd, age; object storage, manifest, signature
+//!                   archive   vault     tar, zstd, age; layout, manifest, signature
 //!                   endpoint            an HTTP server that something is read from
+//!                   storage             buckets and folders: opened, listed, read, written
 //!                    └ config           schedules and plans, checked
 //!                      member  object_path  inventory
 //!                        progress  clock  error
@@ -60,4 +61,5 @@ pub mod restore;
 pub mod rotation;
 pub mod scheduler;
 pub mod sources;
+pub mod storage;
 pub mod vault;

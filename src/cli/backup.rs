@@ -24,7 +24,8 @@ use crate::config::{self, Name, Rotate, Schedule, SourceKind, SourceSpec};
 use crate::error::{Context, Error, Kind, Result};
 use crate::observe::{Reason, Subject, Trust, VaultView};
 use crate::scheduler::{Lease, Night, Timing};
-use crate::sources::{Command, Elasticsearch, Files, Kubernetes, Prometheus, Source};
+use crate::sources::{Command, Elasticsearch, Files, Kubernetes, ObjectStorage, Prometheus, Source};
+use crate::storage::StoreSettings;
 use crate::vault::Vault;
 use crate::vault::manifest::{Manifest, Status, WindowRecord};
 use crate::vault::signature::Signer;
@@ -427,7 +428,8 @@ async fn take(
         vault: &ready.vault,
         own: &own,
     });
-    let built = wanted.iter().map(|source| Ok((source.name.to_string(), build(source, ready)?)));
+    let settings = global.store_settings();
+    let built = wanted.iter().map(|source| Ok((source.name.to_string(), build(source, ready, &settings)?)));
     let sources = built.collect::<Result<Vec<_>>>()?;
     let run = Run {
         vault: &ready.vault,
@@ -449,12 +451,13 @@ async fn take(
     run.take().await
 }
 
-fn build(source: &SourceSpec, ready: &Ready) -> Result<Box<dyn Source>> {
+fn build(source: &SourceSpec, ready: &Ready, settings: &StoreSettings) -> Result<Box<dyn Source>> {
     let name = source.name.as_str();
     Ok(match &source.kind {
         SourceKind::Kubernetes(scope) => Box::new(Kubernetes::new(name, ready.cluster()?.clone(), scope.clone())),
         SourceKind::Files(scope) => Box::new(Files::new(name, scope.clone())),
         SourceKind::Prometheus(scope) => Box::new(Prometheus::new(name, scope.clone())?),
+        SourceKind::Objects(scope) => Box::new(ObjectStorage::new(name, scope.clone(), settings.clone())),
         SourceKind::Command(scope) => {
             let cluster = source.kind.needs_cluster().then(|| ready.cluster().cloned()).transpose()?;
             Box::new(Command::new(name, scope.clone(), cluster))

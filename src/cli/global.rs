@@ -11,7 +11,7 @@ use super::{Options, Output, output, progress, screen};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Kind, Result};
 use crate::progress::Progress;
-use crate::vault::StoreSettings;
+use crate::storage::StoreSettings;
 
 /// The services whose settings are handed on to object stores.
 const SERVICES: [&str; 3] = ["AWS_", "GOOGLE_", "AZURE_"];

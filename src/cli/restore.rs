@@ -126,6 +126,7 @@ pub async fn run(args: &RestoreArgs, global: &Global) -> Outcome {
         backup,
         cluster,
         conflict: args.conflict,
+        storage: global.store_settings(),
         dry_run: args.dry_run,
         incident_start,
         clock: Arc::new(SystemClock),

@@ -168,6 +168,10 @@ fn contents(manifest: &Manifest) -> String {
             let (first, last) = (documents.first, documents.last);
             let _ = writeln!(text, "{}: {count} in {indices} indices, as of {first} to {last}", s.name);
         }
+        if let Some(listed) = &s.contents.listed {
+            let count = words::counted(listed.count, "object");
+            let _ = writeln!(text, "{}: {count}, as listed at {}", s.name, listed.at);
+        }
         let copied = s.copied_bytes();
         if copied > 0 {
             let _ = writeln!(text, "{}: {} had not changed, and were copied", s.name, words::size(copied));

@@ -51,6 +51,17 @@ impl VaultLocation {
         Ok(VaultLocation { url, endpoint: None, region: None, allow_http: false })
     }
 
+    /// Whether one is the other, or lies in it. Of endpoints that are not given nobody knows which server they mean.
+    pub fn overlaps(&self, other: &VaultLocation) -> bool {
+        let servers_differ = matches!((&self.endpoint, &other.endpoint), (Some(one), Some(two)) if one != two);
+        if self.url.scheme() != other.url.scheme() || self.url.host_str() != other.url.host_str() || servers_differ {
+            return false;
+        }
+        let parts = |url: &Url| url.path().split('/').filter(|part| !part.is_empty()).map(String::from).collect();
+        let (one, two): (Vec<String>, Vec<String>) = (parts(&self.url), parts(&other.url));
+        one.iter().zip(&two).all(|(one, two)| one == two)
+    }
+
     /// The folder of a `file://` vault.
     pub fn folder(&self) -> Option<PathBuf> {
         if self.url.scheme() == "file" { self.url.to_file_path().ok() } else { None }
@@ -89,7 +100,7 @@ pub(super) fn validate(raw: &raw::Vault, path: &str, problems: &mut Problems<'_>
     let (location, endpoint) = (location?, endpoint?);
     let scheme = location.url.scheme();
     if endpoint.is_some() && !["s3", "az"].contains(&scheme) {
-        problems.add(&endpoint_path, format!("a `{scheme}://` vault has no endpoint; remove this key"));
+        problems.add(&endpoint_path, format!("a `{scheme}://` place has no endpoint; remove this key"));
         return None;
     }
     Some(VaultLocation { endpoint, region: raw.region.clone(), allow_http: raw.allow_http, ..location })
@@ -127,6 +138,17 @@ mod tests {
         let spaced = Path::new("/srv/my backups#1");
         assert_eq!(VaultLocation::in_folder(spaced).unwrap().folder().as_deref(), Some(spaced));
         assert!(VaultLocation::in_folder(Path::new("relative")).is_err());
+    }
+
+    #[test]
+    fn a_place_in_another_overlaps_with_it() {
+        let at = |text: &str| VaultLocation::parse(text).unwrap();
+        for (one, two) in [("s3://b/p", "s3://b/p/q"), ("s3://b", "s3://b/p"), ("file:///a/b", "file:///a/b/")] {
+            assert!(at(one).overlaps(&at(two)) && at(two).overlaps(&at(one)), "{one} {two}");
+        }
+        for (one, two) in [("s3://b/p", "s3://b/pq"), ("s3://b", "s3://c"), ("s3://b/p", "gs://b/p")] {
+            assert!(!at(one).overlaps(&at(two)), "{one} {two}");
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod graph;
 mod kinds;
 mod location;
 mod names;
+mod objects;
 mod paths;
 mod plan;
 mod problems;
@@ -43,6 +44,7 @@ pub use filter::{Filter, Patterns};
 pub use kinds::KindPattern;
 pub use location::{VaultLocation, parse_endpoint};
 pub use names::{ClusterName, Name};
+pub use objects::{ObjectsPlace, ObjectsScope, RestoreObjects};
 pub use paths::PathFilter;
 pub use plan::{
     Action, Apply, Conflict, DEFAULT_GATE_TIMEOUT, Gate, Manual, PrometheusCheck, RestoreFiles, RestorePlan,

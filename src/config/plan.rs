@@ -15,6 +15,7 @@ use super::elasticsearch::RestoreElasticsearch;
 use super::filter::Filter;
 use super::kinds::KindPattern;
 use super::names::Name;
+use super::objects::RestoreObjects;
 use super::paths::PathFilter;
 use super::problems::suggestion;
 use super::selector::LabelSelector;
@@ -69,6 +70,8 @@ pub enum Action {
     Prometheus(RestorePrometheus),
     /// Puts the indices of a source into an Elasticsearch or OpenSearch.
     Elasticsearch(RestoreElasticsearch),
+    /// Writes the objects of a source to a bucket or folder.
+    Objects(RestoreObjects),
     /// Feeds the saved output of a command into another one.
     Command(RestoreCommand),
 }
@@ -83,6 +86,7 @@ impl Action {
             Action::Files(_) => "files",
             Action::Prometheus(_) => "prometheus",
             Action::Elasticsearch(_) => "elasticsearch",
+            Action::Objects(_) => "objects",
             Action::Command(_) => "command",
         }
     }

@@ -104,7 +104,7 @@ pub(super) struct Source {
     pub(super) kubernetes: Option<Kubernetes>,
     pub(super) prometheus: Option<Prometheus>,
     pub(super) elasticsearch: Option<Elasticsearch>,
-    pub(super) objects: Option<IgnoredAny>,
+    pub(super) objects: Option<Objects>,
     pub(super) files: Option<Files>,
     pub(super) command: Option<Command>,
     pub(super) etcd: Option<IgnoredAny>,
@@ -134,6 +134,37 @@ pub(super) struct Files {
     pub(super) newer_than: Option<String>,
     pub(super) max_size: Option<String>,
     pub(super) format: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Objects {
+    pub(super) url: String,
+    pub(super) endpoint: Option<String>,
+    pub(super) region: Option<String>,
+    #[serde(default)]
+    pub(super) allow_http: bool,
+    pub(super) credentials_file: Option<String>,
+    #[serde(default)]
+    pub(super) names: PathFilter,
+    pub(super) newer_than: Option<String>,
+    pub(super) max_size: Option<String>,
+    pub(super) format: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RestoreObjects {
+    pub(super) source: String,
+    pub(super) url: String,
+    pub(super) endpoint: Option<String>,
+    pub(super) region: Option<String>,
+    #[serde(default)]
+    pub(super) allow_http: bool,
+    pub(super) credentials_file: Option<String>,
+    #[serde(default)]
+    pub(super) names: PathFilter,
+    pub(super) conflict: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -296,6 +327,7 @@ pub(super) struct Step {
     pub(super) files: Option<RestoreFiles>,
     pub(super) prometheus: Option<RestorePrometheus>,
     pub(super) elasticsearch: Option<RestoreElasticsearch>,
+    pub(super) objects: Option<RestoreObjects>,
     pub(super) command: Option<RestoreCommand>,
 }
 

@@ -136,6 +136,18 @@ words! {
     Finish = "finish",
 }
 
+/// A backup of the backups would grow with each of itself.
+fn refuse_vault_as_source(vault: &VaultLocation, sources: &[source::SourceSpec], problems: &mut Problems<'_>) {
+    for (index, spec) in sources.iter().enumerate() {
+        if let source::SourceKind::Objects(scope) = &spec.kind
+            && scope.place.location.overlaps(vault)
+        {
+            let what = format!("`{}` and the vault, `{vault}`, lie in one another", scope.place.location);
+            problems.add(&format!("spec.sources[{index}].objects.url"), what);
+        }
+    }
+}
+
 /// Makes a schedule of what was typed, or notes all that is wrong with it.
 pub(super) fn validate(
     raw: &raw::Root<raw::Schedule>,
@@ -162,6 +174,9 @@ pub(super) fn validate(
     let recipients = recipients(&spec.encryption, problems);
     let signing_key = signing_key(&spec.signing.key_file, folder, problems);
     let sources = source::validate(&spec.sources, folder, problems);
+    if let (Some(vault), Some(sources)) = (&vault, &sources) {
+        refuse_vault_as_source(vault, sources, problems);
+    }
     let segment_bytes = segment_bytes(&spec.segment_size, problems);
     let include = bundle::validate(&spec.include, folder, problems);
     Some(Schedule {

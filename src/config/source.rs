@@ -10,6 +10,7 @@ use super::command::{self, CommandPlace, CommandScope};
 use super::duration::parse_duration;
 use super::elasticsearch::{self, ElasticsearchScope};
 use super::names::Name;
+use super::objects::{self, ObjectsScope};
 use super::paths::{self, PathFilter};
 use super::problems::{Problems, listed};
 use super::raw;
@@ -47,6 +48,8 @@ pub enum SourceKind {
     Prometheus(PrometheusScope),
     /// The indices of an Elasticsearch or OpenSearch.
     Elasticsearch(ElasticsearchScope),
+    /// The objects of a bucket or folder.
+    Objects(ObjectsScope),
     /// The output of a command.
     Command(CommandScope),
 }
@@ -59,6 +62,7 @@ impl SourceKind {
             SourceKind::Files(_) => "files",
             SourceKind::Prometheus(_) => "prometheus",
             SourceKind::Elasticsearch(_) => "elasticsearch",
+            SourceKind::Objects(_) => "objects",
             SourceKind::Command(_) => "command",
         }
     }
@@ -177,12 +181,13 @@ fn source_kind(raw: &raw::Source, path: &str, folder: &Path, problems: &mut Prob
         }
     };
     let path = format!("{path}.{kind}");
-    match (&raw.kubernetes, &raw.files, &raw.prometheus, &raw.elasticsearch, &raw.command) {
+    match (&raw.kubernetes, &raw.files, &raw.prometheus, &raw.objects, &raw.elasticsearch, &raw.command) {
         (Some(raw), ..) => scope::validate(raw, &path, problems).map(SourceKind::Kubernetes),
         (_, Some(raw), ..) => files(raw, &path, folder, problems).map(SourceKind::Files),
         (_, _, Some(raw), ..) => prometheus(raw, &path, folder, problems).map(SourceKind::Prometheus),
-        (.., Some(raw)) => command::validate(raw, &path, problems).map(SourceKind::Command),
+        (.., Some(raw), _, _) => objects::validate(raw, &path, folder, problems).map(SourceKind::Objects),
         (.., Some(raw), _) => elasticsearch::validate(raw, &path, folder, problems).map(SourceKind::Elasticsearch),
+        (.., Some(raw)) => command::validate(raw, &path, problems).map(SourceKind::Command),
         _ => {
             let what = "is not supported by this version; remove the source, or upgrade ckbackup";
             problems.add(&path, format!("source kind `{kind}` {what}"));
@@ -195,7 +200,13 @@ fn files(raw: &raw::Files, path: &str, folder: &Path, problems: &mut Problems<'_
     let place = folder_of_data(&raw.path, &format!("{path}.path"), folder, problems);
     let names = paths::validate(&raw.names, &format!("{path}.names"), problems);
     let limits = limits(&raw.newer_than, &raw.max_size, path, problems);
-    let format = match raw.format.as_deref() {
+    let format = log_format(raw.format.as_deref(), path, problems);
+    Some(FilesScope { folder: place?, names: names?, limits: limits?, format: format? })
+}
+
+/// What is inside, if the schedule says.
+pub(super) fn log_format(given: Option<&str>, path: &str, problems: &mut Problems<'_>) -> Option<Option<LogFormat>> {
+    match given {
         None => Some(None),
         Some("kubernetesAudit") => Some(Some(LogFormat::KubernetesAudit)),
         Some(other) => {
@@ -203,8 +214,7 @@ fn files(raw: &raw::Files, path: &str, folder: &Path, problems: &mut Problems<'_
             problems.add(&format!("{path}.format"), format!("`{other}` is no format that is known{near}"));
             None
         }
-    };
-    Some(FilesScope { folder: place?, names: names?, limits: limits?, format: format? })
+    }
 }
 
 fn folder_of_data(text: &str, path: &str, folder: &Path, problems: &mut Problems<'_>) -> Option<PathBuf> {
@@ -215,7 +225,8 @@ fn folder_of_data(text: &str, path: &str, folder: &Path, problems: &mut Problems
     Some(folder.join(text))
 }
 
-fn limits(
+/// How much of a source is saved.
+pub(super) fn limits(
     newer_than: &Option<String>,
     max_size: &Option<String>,
     path: &str,

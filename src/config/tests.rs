@@ -130,7 +130,7 @@ fn unknown_keys_are_named_with_the_nearest_known_one() {
     assert_eq!(
         wrong(PLAN, "expect: 1m", "colour: red"),
         "unknown key `colour` at s/x.yaml:9:7; known are: `name`, `after`, `expect`, `apply`, `gate`, `manual`, \
-         `files`, `prometheus`"
+         `files`, `prometheus`, `elasticsearch`, `objects`"
     );
     assert_eq!(
         wrong(SCHEDULE, "kubernetes:", "kuberntes:"),
@@ -274,9 +274,9 @@ fn sources_are_told_apart_and_of_a_known_kind() {
          each backup"
     );
     assert_eq!(
-        more("    - {name: m, elasticsearch: {url: x}}\n"),
-        "`spec.sources[1].elasticsearch` at s/x.yaml:13:32: source kind `elasticsearch` is not supported by this \
-         version; remove the source, or upgrade ckbackup"
+        more("    - {name: m, etcd: {url: x}}\n"),
+        "`spec.sources[1].etcd` at s/x.yaml:13:23: source kind `etcd` is not supported by this version; remove the source, \
+         or upgrade ckbackup"
     );
     assert_eq!(
         more("    - {name: m}\n"),
@@ -286,6 +286,15 @@ fn sources_are_told_apart_and_of_a_known_kind() {
         more("    - {name: m, kubernetes: {}, files: {path: x}}\n"),
         "`spec.sources[1]` at s/x.yaml:13:7: the source has several kinds (`kubernetes`, `files`); make it one source for \
          each"
+    );
+    assert_eq!(
+        more("    - {name: m, objects: {url: \"s3://ck8s-backups/prod/workload-1\"}}\n"),
+        "`spec.sources[1].objects.url` at s/x.yaml:13:32: `s3://ck8s-backups/prod/workload-1` and the vault, \
+         `s3://ck8s-backups/prod`, lie in one another"
+    );
+    assert_eq!(
+        more("    - {name: m, objects: {url: \"file:///srv/blobs\", credentialsFile: x}}\n"),
+        "`spec.sources[1].objects.credentialsFile` at s/x.yaml:13:70: a folder needs no credentials; remove this key"
     );
 }
 
@@ -395,7 +404,8 @@ fn steps_have_one_action_and_their_own_name() {
     );
     assert_eq!(
         wrong(PLAN, "      apply: {}\n", ""),
-        "`spec.steps[2]` at s/x.yaml:13:7: step `rest` does nothing; give it `apply`, `gate`, `manual`, `files`, `prometheus`"
+        "`spec.steps[2]` at s/x.yaml:13:7: step `rest` does nothing; give it `apply`, `gate`, `manual`, `files`, \
+         `prometheus`, `elasticsearch`, `objects`"
     );
     assert_eq!(
         wrong(PLAN, "apply: {}", "apply: {}\n      manual: {title: x}"),

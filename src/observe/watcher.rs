@@ -8,8 +8,9 @@ use super::facts::{Facts, Trust, read_facts};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Schedule;
 use crate::error::{Context, Error, Result};
+use crate::storage::StoreSettings;
+use crate::vault::Vault;
 use crate::vault::signature::{Signer, Signers};
-use crate::vault::{StoreSettings, Vault};
 
 /// How often vaults are read when nothing happens.
 const EVERY: Duration = Duration::from_secs(600);

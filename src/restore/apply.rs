@@ -27,6 +27,7 @@ use crate::error::{Error, Result};
 use crate::object_path::ObjectPath;
 use crate::progress::Progress;
 use crate::reader::{OpenBackup, StoredFrame};
+use crate::storage::StoreSettings;
 
 /// Frames of about a MiB that are fetched before they are needed.
 const FRAMES_AHEAD: usize = 3;
@@ -50,6 +51,8 @@ pub struct Work {
     pub in_vain: InVain,
     /// What happens to objects that are there already, where a step does not say.
     pub conflict: Conflict,
+    /// What storages need that objects are written to.
+    pub storage: StoreSettings,
     /// Nothing is written.
     pub dry_run: bool,
     /// The time since the incident began.

@@ -11,7 +11,7 @@ use crate::vault::manifest::SourceRecord;
 
 /// Puts every file of a step in its place. What went wrong with single files is in the tally; an error ends the step.
 pub async fn restore_files(work: &Work, step: usize, wanted: &RestoreFiles) -> Result<Tally> {
-    require_source(work, wanted.source.as_str(), "files")?;
+    require_source_of(work, wanted.source.as_str(), &HOLD_FILES)?;
     let conflict = wanted.conflict.unwrap_or(work.conflict);
     let tree = Tree { to: wanted.to.clone(), conflict, is_last: |_| false };
     let planned = tree::plan(&work.backup, wanted.source.as_str(), |path| wanted.names.allows(path)).await;
@@ -19,17 +19,27 @@ pub async fn restore_files(work: &Work, step: usize, wanted: &RestoreFiles) -> R
     write_tree(work, step, tree, planned).await
 }
 
+/// The kinds of source whose members are files as they were, and objects are nothing else.
+pub(super) const HOLD_FILES: [&str; 2] = ["files", "objects"];
+
 /// The record of a source that a step wants.
 pub(super) fn require_source<'a>(work: &'a Work, name: &str, kind: &str) -> Result<&'a SourceRecord> {
+    require_source_of(work, name, &[kind])
+}
+
+/// The same where a step takes several kinds.
+pub(super) fn require_source_of<'a>(work: &'a Work, name: &str, kinds: &[&str]) -> Result<&'a SourceRecord> {
+    let wanted = kinds.join(" or ");
     let manifest = &work.backup.manifest;
     let found = manifest.source(name).ok_or_else(|| {
-        let known: Vec<_> = manifest.sources.iter().filter(|s| s.kind == kind).map(|s| s.name.as_str()).collect();
-        let known = if known.is_empty() { format!("it has none of kind {kind}") } else { known.join(", ") };
+        let known: Vec<_> =
+            manifest.sources.iter().filter(|s| kinds.contains(&&*s.kind)).map(|s| s.name.as_str()).collect();
+        let known = if known.is_empty() { format!("it has none of kind {wanted}") } else { known.join(", ") };
         Error::failed(format!("backup {} has no source {name}", manifest.id)).hint(known)
     })?;
-    match found.kind == kind {
+    match kinds.contains(&&*found.kind) {
         true => Ok(found),
-        false => Err(Error::failed(format!("source {name} is of kind {}, not {kind}", found.kind))),
+        false => Err(Error::failed(format!("source {name} is of kind {}, not {wanted}", found.kind))),
     }
 }
 

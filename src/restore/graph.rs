@@ -12,6 +12,7 @@ use super::command::{back_at_the_end, restore_command};
 use super::elasticsearch::restore_elasticsearch;
 use super::files::{of_the_backup, restore_files};
 use super::gate::Closed;
+use super::objects::restore_objects;
 use super::prometheus::restore_prometheus;
 use super::summary::{Failure, Items, StepStatus, StepSummary};
 use super::{Operator, gate, rounded};
@@ -118,6 +119,7 @@ async fn run_step(work: &Arc<Work>, step: usize, operator: Arc<dyn Operator>) ->
         Action::Prometheus(wanted) => ended(work, step, restore_prometheus(work, step, wanted).await).await,
         Action::Command(wanted) => ended(work, step, restore_command(work, step, wanted).await).await,
         Action::Elasticsearch(wanted) => ended(work, step, restore_elasticsearch(work, step, wanted).await).await,
+        Action::Objects(wanted) => ended(work, step, restore_objects(work, step, wanted).await).await,
         Action::Gate(_) if work.dry_run => (StepStatus::Planned, Tally::default(), None),
         Action::Gate(gate) => {
             work.progress.begin(&name, None);

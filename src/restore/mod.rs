@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! plan + backup ─ compile ─ graph of steps ┬ apply: frames ─ rules ─ writes in parallel ─ outcomes
-//!                                          ├ files, prometheus: frames ─ written out of sight ─ shown when whole
+//!                                          ├ files, prometheus, objects: frames ─ written out of sight ─ shown when whole
 //!                                          ├ gate: a condition, waited for
 //!                                          └ manual: a person
 //! ```
@@ -16,6 +16,7 @@ mod files;
 mod gate;
 mod graph;
 mod limit;
+mod objects;
 mod order;
 mod owners;
 mod prometheus;
@@ -47,6 +48,7 @@ use crate::config::{Conflict, Manual, RestorePlan};
 use crate::error::{Context, Error, Result};
 use crate::progress::Progress;
 use crate::reader::OpenBackup;
+use crate::storage::StoreSettings;
 
 /// The person who does manual steps.
 #[async_trait]
@@ -65,6 +67,8 @@ pub struct Restore {
     pub cluster: Option<Cluster>,
     /// What happens to objects that are there already, where a step does not say.
     pub conflict: Conflict,
+    /// What storages need that objects are written to: the environment's settings.
+    pub storage: StoreSettings,
     /// Only say what would be done.
     pub dry_run: bool,
     /// When the incident began.
@@ -104,6 +108,7 @@ impl Restore {
             limiter: Limiter::default(),
             in_vain: Default::default(),
             conflict: self.conflict,
+            storage: self.storage,
             dry_run: self.dry_run,
             clock,
             broken: Default::default(),

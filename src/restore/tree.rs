@@ -22,7 +22,7 @@ use crate::progress::Progress;
 use crate::reader::{OpenBackup, StoredFrame};
 
 /// Runs of frames that are written at the same time.
-const LANES: usize = 2;
+pub(super) const LANES: usize = 2;
 
 /// So many frames make a run, and more when a file goes on.
 const RUN_FRAMES: usize = 8;
@@ -39,15 +39,15 @@ pub struct Tree {
 
 /// One file on its way.
 #[derive(Debug)]
-struct Coming {
-    path: String,
+pub(super) struct Coming {
+    pub(super) path: String,
     fate: Fate,
     /// Parts that are still to come.
     parts: usize,
     /// Bytes of its content that the backup has.
-    bytes: u64,
+    pub(super) bytes: u64,
     /// Whether the backup lacks its end.
-    cut: bool,
+    pub(super) cut: bool,
     modified: Option<u64>,
 }
 
@@ -64,8 +64,8 @@ enum Fate {
 
 /// The frames that hold wanted files, and the files.
 pub struct Planned {
-    frames: Vec<Wanted>,
-    files: HashMap<String, Coming>,
+    pub(super) frames: Vec<Wanted>,
+    pub(super) files: HashMap<String, Coming>,
 }
 
 impl Planned {
@@ -87,7 +87,7 @@ impl Planned {
 }
 
 /// A frame with wanted files in it.
-struct Wanted {
+pub(super) struct Wanted {
     frame: StoredFrame,
     /// Whether its last file goes on in the next one.
     goes_on: bool,
@@ -218,7 +218,7 @@ impl Tree {
 
 /// Frames that are written one after the other, each file in one run only: two threads that write to one file stand in each
 /// other's way, in the kernel, where waiting costs CPU time.
-fn in_runs(frames: Vec<Wanted>) -> Vec<Vec<StoredFrame>> {
+pub(super) fn in_runs(frames: Vec<Wanted>) -> Vec<Vec<StoredFrame>> {
     let mut runs: Vec<Vec<StoredFrame>> = Vec::new();
     let mut may_end = true;
     for Wanted { frame, goes_on } in frames {

@@ -1,6 +1,5 @@
 //! Reads files and hands them on: small ones whole, large ones in parts.
 
-mod audit;
 mod buffers;
 mod found;
 
@@ -13,18 +12,15 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use self::audit::{AuditLog, Compression};
 use self::buffers::Buffers;
 pub use self::found::Found;
 use super::TIME_IS_UP;
+use super::outlet::Outlet;
 use crate::config::LogFormat;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::inventory::{Inventory, Omission};
-use crate::member::{Batch, Member, PART_BYTES, Part, Traits};
+use crate::member::{Batch, PART_BYTES, Part, Traits};
 use crate::progress::Progress;
-
-/// Small files are handed on together, about so many bytes at a time.
-const BATCH_BYTES: u64 = 1 << 20;
 
 /// How the names of files end that are written line by line.
 const LOGS: [&str; 4] = [".log", ".jsonl", ".ndjson", ".out"];
@@ -33,7 +29,7 @@ const LOGS: [&str; 4] = [".log", ".jsonl", ".ndjson", ".out"];
 const LONGEST_LINE: u64 = 4 << 20;
 
 /// The largest file that is read, in bytes: a segment holds all of it, and S3 takes 10,000 parts of 5 MiB.
-const LARGEST: u64 = 40 << 30;
+pub(super) const LARGEST: u64 = 40 << 30;
 
 /// What is read, and how.
 pub struct Reading<'a> {
@@ -58,17 +54,11 @@ pub struct Missed {
 
 /// Reads the files of one unit.
 pub struct Reader<'a> {
-    name: &'a str,
     folder: PathBuf,
     live: bool,
-    out: mpsc::Sender<Batch>,
-    progress: &'a dyn Progress,
     stop: &'a CancellationToken,
-    audit: Option<AuditLog>,
+    outlet: Outlet<'a>,
     buffers: Buffers,
-    pending: Vec<Member>,
-    pending_bytes: u64,
-    inventory: Inventory,
     missed: Missed,
     unreadable: u64,
     too_large: u64,
@@ -96,17 +86,11 @@ impl<'a> Reader<'a> {
     ) -> Self {
         let Reading { name, folder, live, format } = reading;
         Reader {
-            name,
             folder,
             live,
-            out,
-            progress,
             stop,
-            audit: format.map(|LogFormat::KubernetesAudit| AuditLog::default()),
+            outlet: Outlet::new(name, "files", format, out, progress),
             buffers: Buffers::default(),
-            pending: Vec::new(),
-            pending_bytes: 0,
-            inventory: Inventory::default(),
             missed: Missed::default(),
             unreadable: 0,
             too_large: 0,
@@ -147,13 +131,13 @@ impl<'a> Reader<'a> {
     /// What is written line by line: by its name, or by what the schedule says.
     fn is_log(&self, found: &Found) -> bool {
         let name = found.path.rsplit('/').next().unwrap_or_default();
-        self.audit.is_some() || LOGS.iter().any(|end| name.ends_with(end))
+        self.outlet.looks_inside() || LOGS.iter().any(|end| name.ends_with(end))
     }
 
     /// What was not as it had been found; from now on it is the caller's to look for it.
     pub fn take_missed(&mut self) -> Missed {
         // What is missing now may be found again, but not as part of this unit.
-        self.inventory.is_unsettled |= !self.missed.vanished.is_empty() || self.missed.cut_short;
+        self.outlet.inventory.is_unsettled |= !self.missed.vanished.is_empty() || self.missed.cut_short;
         std::mem::take(&mut self.missed)
     }
 
@@ -166,7 +150,7 @@ impl<'a> Reader<'a> {
     /// Notes what is not saved on purpose.
     pub fn leave_out(&mut self, why: &str, count: u64) {
         if count > 0 {
-            self.inventory.skipped.push(Omission { what: "files".into(), why: why.into(), count: Some(count) });
+            self.outlet.inventory.skipped.push(Omission { what: "files".into(), why: why.into(), count: Some(count) });
         }
     }
 
@@ -176,10 +160,7 @@ impl<'a> Reader<'a> {
     }
 
     async fn read(&mut self, opened: Opened) -> Result<()> {
-        self.progress.advance(self.name, 1, 0);
-        if let Some(audit) = &mut self.audit {
-            audit.begin(Compression::of(&opened.found.path));
-        }
+        self.outlet.begin(&opened.found.path);
         match opened.size > PART_BYTES {
             true => self.read_parts(opened).await,
             false => self.read_whole(opened).await,
@@ -200,20 +181,13 @@ impl<'a> Reader<'a> {
             self.shrunk += 1;
             self.missed.cut_short = true;
         }
-        self.look_into(&content).await?;
         let traits = traits(&found);
-        self.pending_bytes += content.len() as u64 + 512;
-        self.count(content.len() as u64);
-        self.inventory.items += 1;
-        self.pending.push(Member::whole(found.path, vec![content], traits));
-        if self.pending_bytes >= BATCH_BYTES { self.hand_on().await } else { Ok(()) }
+        self.outlet.whole(found.path, content, traits).await
     }
 
     /// The size stands in the tar before the content: what is missing in the end is filled up, and said.
     async fn read_parts(&mut self, opened: Opened) -> Result<()> {
         let Opened { file, found, size, .. } = opened;
-        self.hand_on().await?;
-        self.inventory.items += 1;
         let (mut offset, mut file, mut broken) = (0, Some(file), None);
         while offset < size {
             let wanted = PART_BYTES.min(size - offset);
@@ -233,15 +207,7 @@ impl<'a> Reader<'a> {
                 file = None;
                 broken.get_or_insert_with(|| "it is shorter than it was".into());
             }
-            self.look_into(&content).await?;
-            self.count(content.len() as u64);
-            let member = Member {
-                path: found.path.clone(),
-                content: filled(content, filler),
-                traits: traits(&found),
-                part: Some(Part { offset, of: size, filler }),
-            };
-            self.send(vec![member]).await?;
+            self.outlet.part(&found.path, content, traits(&found), Part { offset, of: size, filler }).await?;
             offset += wanted;
         }
         if let Some(why) = broken {
@@ -252,71 +218,22 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    async fn look_into(&mut self, content: &Bytes) -> Result<()> {
-        let Some(mut audit) = self.audit.take() else { return Ok(()) };
-        let content = content.clone();
-        let looking = tokio::task::spawn_blocking(move || {
-            audit.push(&content);
-            audit
-        });
-        self.audit = Some(looking.await.context(|| "look into a log".into())?);
-        Ok(())
-    }
-
-    fn count(&mut self, bytes: u64) {
-        self.inventory.bytes += bytes;
-        self.progress.advance(self.name, 0, bytes);
-    }
-
-    async fn hand_on(&mut self) -> Result<()> {
-        self.pending_bytes = 0;
-        let members = std::mem::take(&mut self.pending);
-        if members.is_empty() { Ok(()) } else { self.send(members).await }
-    }
-
-    async fn send(&self, members: Vec<Member>) -> Result<()> {
-        self.out.send(Batch { members }).await.map_err(|_| Error::failed("the archive is gone"))
-    }
-
     /// Hands on what is left, and says what came of it all.
     pub async fn finish(mut self) -> Result<Inventory> {
-        self.hand_on().await?;
-        let mut problem = |what: &str, why: &str, count: u64| {
-            if count > 0 {
-                let count = Some(count);
-                self.inventory.problems.push(Omission { what: what.into(), why: why.into(), count });
-            }
-        };
-        problem("files", "could not be read", self.unreadable);
-        problem("files", "larger than 40 GiB, more than a segment can hold", self.too_large);
-        problem("files", "could not be read to their end; what is missing is filled up", self.shrunk);
-        problem("files", TIME_IS_UP, self.late);
+        self.outlet.problem("could not be read", self.unreadable);
+        self.outlet.problem("larger than 40 GiB, more than a segment can hold", self.too_large);
+        self.outlet.problem("could not be read to their end; what is missing is filled up", self.shrunk);
+        self.outlet.problem(TIME_IS_UP, self.late);
         if self.cut > 0 {
             let why = "end in the middle of a line; the rest comes with the next backup".into();
-            self.inventory.notices.push(Omission { what: "logs".into(), why, count: Some(self.cut) });
+            self.outlet.inventory.notices.push(Omission { what: "logs".into(), why, count: Some(self.cut) });
         }
-        if let Some(audit) = self.audit {
-            let looking = tokio::task::spawn_blocking(move || audit.finish());
-            let (events, undecodable) = looking.await.context(|| "look into a log".into())?;
-            self.inventory.contents.events = events;
-            if undecodable > 0 {
-                let why = "could not be decompressed to their end, so not all of their events are counted".into();
-                self.inventory.notices.push(Omission { what: "files".into(), why, count: Some(undecodable) });
-            }
-        }
-        Ok(self.inventory)
+        self.outlet.finish().await
     }
 }
 
 fn traits(found: &Found) -> Traits {
     Traits { modified: Some(found.modified_seconds()), ..Traits::default() }
-}
-
-fn filled(content: Bytes, filler: u64) -> Vec<Bytes> {
-    match filler {
-        0 => vec![content],
-        filler => vec![content, Bytes::from(vec![0; filler as usize])],
-    }
 }
 
 /// Opens a file, not through a link that was put in its place since it was found, and decides how much of it is saved; none when it is not the one that was found.

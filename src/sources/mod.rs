@@ -1,10 +1,14 @@
 //! The sources: things that are backed up. Each gives batches of members, and says what it saw and what is missing.
 
+mod audit;
 mod command;
 mod elasticsearch;
 mod file_reader;
 mod files;
 mod kubernetes;
+mod limits;
+mod objects;
+mod outlet;
 mod prometheus;
 
 use async_trait::async_trait;
@@ -15,6 +19,7 @@ pub use self::command::Command;
 pub use self::elasticsearch::{Elasticsearch, identity_of};
 pub use self::files::Files;
 pub use self::kubernetes::Kubernetes;
+pub use self::objects::ObjectStorage;
 pub use self::prometheus::{Prometheus, is_block_name, metrics_of};
 use crate::error::Result;
 use crate::inventory::{Identity, Inventory};

@@ -4,14 +4,11 @@
 
 pub mod attestation;
 mod copy;
-mod explain;
 pub mod layout;
 pub mod manifest;
 pub mod receipt;
 mod remove;
-mod s3;
 pub mod signature;
-mod store;
 mod upload;
 
 use std::ops::Range;
@@ -26,16 +23,15 @@ use object_store::path::Path;
 use object_store::{GetOptions, GetRange, GetResult, ObjectStore, PutMode, PutOptions, PutPayload, PutResult};
 use sha2::{Digest, Sha256};
 
-use self::explain::{begins_behind_the_end, is_missing_bucket, is_unanswered, is_unknown_version};
 use self::layout::BackupId;
 pub use self::remove::Removable;
-pub use self::s3::Removed;
-use self::s3::S3;
-use self::store::Opened;
-pub use self::store::StoreSettings;
 pub use self::upload::Upload;
 use crate::config::VaultLocation;
 use crate::error::{Context, Error, Kind, Result};
+pub use crate::storage::Removed;
+use crate::storage::{
+    Opened, Place, S3, StoreSettings, begins_behind_the_end, is_missing_bucket, is_unanswered, is_unknown_version,
+};
 
 /// First line of `README.txt`, by which a vault is recognised.
 const MARKER: &str = "This is a ckbackup vault, format version 1.";
@@ -58,9 +54,7 @@ const CREATE_PAUSE: Duration = Duration::from_millis(500);
 pub struct Vault {
     store: Arc<dyn ObjectStore>,
     root: Path,
-    shown: String,
-    /// The variables that credentials are taken from.
-    credentials: &'static str,
+    place: Place,
     /// Whether the store compares what arrives with the digest that is sent along.
     checks_arrival: bool,
     /// In what pieces large objects are uploaded; bytes.
@@ -118,12 +112,12 @@ impl Vault {
             Some(true) => Ok(vault),
             // Whoever spoils the README must not take the backups away with it.
             Some(false) | None if vault.holds_backups().await? => {
-                tracing::warn!(vault = %vault.shown, "README.txt is missing or is not a vault's; reading on");
+                tracing::warn!(vault = %vault.place.shown, "README.txt is missing or is not a vault's; reading on");
                 Ok(vault)
             }
             Some(false) => Err(vault.not_a_vault(FOR_READING)),
             None if !vault.is_empty().await? => Err(vault.not_a_vault(FOR_READING)),
-            None => Err(Error::failed(format!("no such vault: {}", vault.shown))
+            None => Err(Error::failed(format!("no such vault: {}", vault.place.shown))
                 .hint("check the URL, the endpoint and that the first backup was taken")),
         }
     }
@@ -136,7 +130,7 @@ impl Vault {
             Some(false) if !vault.holds_backups().await? => Err(vault.not_a_vault(FOR_WRITING)),
             // Tonight's backup does not wait for somebody to mend the README.
             Some(false) => {
-                tracing::warn!(vault = %vault.shown, "README.txt is not a vault's; writing on");
+                tracing::warn!(vault = %vault.place.shown, "README.txt is not a vault's; writing on");
                 Ok(vault)
             }
             None if vault.holds_backups().await? || vault.is_empty().await? => {
@@ -152,20 +146,13 @@ impl Vault {
     }
 
     fn connect(location: &VaultLocation, settings: &StoreSettings, create: bool) -> Result<Vault> {
-        let Opened { store, root, s3 } = store::connect(location, settings, create)?;
-        let scheme = location.url.scheme();
-        let credentials = match scheme {
-            "gs" => "GOOGLE_APPLICATION_CREDENTIALS, the path of a service account's key",
-            "az" => "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
-            _ => "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-        };
+        let Opened { store, root, s3, place } = crate::storage::connect(location, settings, create, "vault")?;
         let folder = location.folder();
         Ok(Vault {
             store,
             root,
-            shown: location.to_string(),
-            credentials,
-            checks_arrival: scheme == "s3",
+            place,
+            checks_arrival: s3.is_some(),
             part: upload::part_bytes(folder.is_some()),
             folder,
             s3: s3.map(Arc::new),
@@ -174,11 +161,16 @@ impl Vault {
 
     /// The URL, for people.
     pub fn shown(&self) -> &str {
-        &self.shown
+        &self.place.shown
+    }
+
+    /// A storage's error in words: what, where, and what to do.
+    fn explain(&self, doing: &str, key: &str, e: object_store::Error) -> Error {
+        self.place.explain(doing, key, e)
     }
 
     fn not_a_vault(&self, hint: &str) -> Error {
-        Error::usage(format!("{} is not a ckbackup vault: other things are stored there", self.shown)).hint(hint)
+        Error::usage(format!("{} is not a ckbackup vault: other things are stored there", self.place.shown)).hint(hint)
     }
 
     async fn marker(&self) -> Result<Option<bool>> {

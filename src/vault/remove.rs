@@ -4,9 +4,9 @@ use futures::TryStreamExt;
 use jiff::Timestamp;
 use object_store::ObjectStoreExt;
 
-use super::s3::{Removed, Version};
 use super::{Listed, Vault};
 use crate::error::{Context, Result};
+use crate::storage::{Removed, Version};
 
 /// An object with everything that the store keeps of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +23,7 @@ impl Vault {
         match &self.s3 {
             Some(s3) if s3.are_kept().await? => {
                 let mut all: Vec<Removable> = Vec::new();
-                let mut listed = s3.list(&format!("{}/", self.path(under)?)).await?;
+                let mut listed = s3.list_versions(&format!("{}/", self.path(under)?)).await?;
                 listed.sort_by(|a, b| a.key.cmp(&b.key));
                 for version in listed {
                     let key = self.relative(&version.key);
@@ -46,7 +46,7 @@ impl Vault {
         match &self.s3 {
             Some(s3) if s3.are_kept().await? => {
                 let whole = self.path(key)?;
-                let listed = s3.list(whole.as_ref()).await?;
+                let listed = s3.list_versions(whole.as_ref()).await?;
                 Ok(listed.iter().any(|version| version.key == whole.as_ref() && !version.is_marker))
             }
             _ => Ok(false),

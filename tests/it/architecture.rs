@@ -13,6 +13,7 @@ const LEVELS: &[&[&str]] = &[
     &["sources"],
     &["command", "elastic"],
     &["archive", "vault", "cluster", "endpoint"],
+    &["storage"],
     &["config"],
     &["inventory", "member", "object_path"],
     &["progress", "clock", "error"],

@@ -11,7 +11,7 @@ use super::harness::command::is_running;
 use super::harness::{Api, ControlPlane};
 
 /// What the program may hold at its peak.
-const LIMIT_KIB: u64 = 256 << 10;
+pub const LIMIT_KIB: u64 = 256 << 10;
 
 /// Bytes of objects that are nearly as large as the API server takes them, and how many of each type.
 const LARGE: (usize, usize) = (900 << 10, 30);
@@ -19,7 +19,7 @@ const LARGE: (usize, usize) = (900 << 10, 30);
 const SMALL: usize = 3000;
 
 /// Peak resident memory of a process so far, in KiB.
-fn peak(pid: u32) -> Option<u64> {
+pub fn peak(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     line.split_whitespace().nth(1)?.parse().ok()

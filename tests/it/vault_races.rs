@@ -4,8 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use ckbackup::config::VaultLocation;
+use ckbackup::storage::StoreSettings;
 use ckbackup::vault::layout::MANIFEST;
-use ckbackup::vault::{Created, StoreSettings, Vault};
+use ckbackup::vault::{Created, Vault};
 use http::{HeaderMap, Method};
 use serde_json::json;
 

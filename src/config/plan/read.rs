@@ -11,7 +11,7 @@ use crate::config::duration::parse_duration;
 use crate::config::kinds::{self, KindPattern};
 use crate::config::problems::{Problems, listed, nearest};
 use crate::config::scope::{filter, optional_selector};
-use crate::config::{command, elasticsearch, folder_of, graph, paths, raw, source};
+use crate::config::{command, elasticsearch, folder_of, graph, objects, paths, raw, source};
 use crate::error::{Error, Result};
 
 /// Makes a plan of what was typed, or notes all that is wrong with it.
@@ -74,6 +74,7 @@ fn action(raw: &raw::Step, path: &str, file: &Path, problems: &mut Problems<'_>)
     given.extend(raw.files.as_ref().map(|raw| ("files", RawAction::Files(raw))));
     given.extend(raw.prometheus.as_ref().map(|raw| ("prometheus", RawAction::Prometheus(raw))));
     given.extend(raw.elasticsearch.as_ref().map(|raw| ("elasticsearch", RawAction::Elasticsearch(raw))));
+    given.extend(raw.objects.as_ref().map(|raw| ("objects", RawAction::Objects(raw))));
     given.extend(raw.command.as_ref().map(|raw| ("command", RawAction::Command(raw))));
     let [(key, action)] = given.as_slice() else {
         let keys: Vec<&str> = given.iter().map(|(key, _)| *key).collect();
@@ -95,6 +96,7 @@ fn action(raw: &raw::Step, path: &str, file: &Path, problems: &mut Problems<'_>)
         RawAction::Elasticsearch(raw) => {
             elasticsearch::validate_step(raw, &path, folder_of(file), problems).map(Action::Elasticsearch)
         }
+        RawAction::Objects(raw) => objects::validate_step(raw, &path, folder_of(file), problems).map(Action::Objects),
     }
 }
 
@@ -106,11 +108,12 @@ enum RawAction<'a> {
     Files(&'a raw::RestoreFiles),
     Prometheus(&'a raw::RestorePrometheus),
     Elasticsearch(&'a raw::RestoreElasticsearch),
+    Objects(&'a raw::RestoreObjects),
     Command(&'a raw::RestoreCommand),
 }
 
 /// The keys that say what a step does.
-const STEP_KINDS: [&str; 7] = ["apply", "gate", "manual", "files", "prometheus", "elasticsearch", "command"];
+const STEP_KINDS: [&str; 8] = ["apply", "gate", "manual", "files", "prometheus", "elasticsearch", "objects", "command"];
 
 fn files(raw: &raw::RestoreFiles, path: &str, file: &Path, problems: &mut Problems<'_>) -> Option<RestoreFiles> {
     let source = problems.parse(&format!("{path}.source"), &raw.source);

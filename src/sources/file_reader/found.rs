@@ -6,6 +6,8 @@ use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
+use crate::sources::limits::Aged;
+
 /// A file that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
@@ -48,5 +50,19 @@ impl Found {
         digest.update(self.changed.0.to_le_bytes());
         digest.update(self.changed.1.to_le_bytes());
         digest.update(self.node.1.to_le_bytes());
+    }
+}
+
+impl Aged for Found {
+    fn path(&self) -> &str {
+        &self.path
+    }
+
+    fn modified(&self) -> SystemTime {
+        self.modified
+    }
+
+    fn size(&self) -> u64 {
+        self.size
     }
 }

@@ -16,10 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 use self::walk::{Walked, walk};
 use super::file_reader::{Found, Missed, Reader, Reading};
+use super::limits::newest;
 use super::{Opened, Source, Unit};
-use crate::config::{FilesScope, Limits};
+use crate::config::FilesScope;
 use crate::error::{Context, Result};
-use crate::inventory::{Identity, Inventory, Omission};
+use crate::inventory::{Identity, Inventory};
 use crate::member::Batch;
 use crate::progress::Progress;
 
@@ -50,7 +51,7 @@ impl Source for Files {
         let now = SystemTime::now();
         let looking = tokio::task::spawn_blocking(move || walk(&scope));
         let Walked { files, mut inventory } = looking.await.context(|| "look for files".into())??;
-        let (chosen, left_out) = newest(files, self.scope.limits, now);
+        let (chosen, left_out) = newest(files, "files", self.scope.limits, now);
         inventory.skipped.extend(left_out);
         let seen = Arc::new(Mutex::new(Seen::of(&chosen)));
         let groups = group(chosen, now);
@@ -69,35 +70,6 @@ impl Source for Files {
         units.push(Box::new(unit(groups.live, true)));
         Ok(Opened { units, inventory })
     }
-}
-
-/// The newest files within the limits, in the order of their paths, and what is left out.
-fn newest(mut files: Vec<Found>, limits: Limits, now: SystemTime) -> (Vec<Found>, Vec<Omission>) {
-    files.sort_by(|a, b| b.modified.cmp(&a.modified).then_with(|| a.path.cmp(&b.path)));
-    let mut left_out = Vec::new();
-    let mut cut = |files: &mut Vec<Found>, at: usize, why: String| {
-        let count = files.len() - at;
-        if count > 0 {
-            files.truncate(at);
-            left_out.push(Omission { what: "files".into(), why, count: Some(count as u64) });
-        }
-    };
-    if let Some(age) = limits.newer_than {
-        let oldest = now.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
-        let at = files.partition_point(|file| file.modified >= oldest);
-        cut(&mut files, at, format!("older than {}", crate::config::format_duration(age)));
-    }
-    if let Some(most) = limits.max_size {
-        let mut total = 0u64;
-        let fits = |file: &&Found| {
-            total = total.saturating_add(file.size);
-            total <= most
-        };
-        let at = files.iter().take_while(fits).count();
-        cut(&mut files, at, format!("beyond the newest {most} bytes"));
-    }
-    files.sort_by(|a, b| a.path.cmp(&b.path));
-    (files, left_out)
 }
 
 struct Groups {
@@ -260,6 +232,7 @@ impl FilesUnit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Limits;
 
     /// A file whose size is also its inode.
     fn file(path: &str, size: u64, hours_ago: u64, now: SystemTime) -> Found {
@@ -272,7 +245,7 @@ mod tests {
         let now = SystemTime::now();
         let files = || vec![file("a", 10, 50, now), file("b", 20, 1, now), file("c", 30, 30, now)];
         let paths = |limits| {
-            let (chosen, left_out) = newest(files(), limits, now);
+            let (chosen, left_out) = newest(files(), "files", limits, now);
             (chosen.into_iter().map(|f| f.path).collect::<Vec<_>>(), left_out)
         };
         let (all, none) = paths(Limits::default());

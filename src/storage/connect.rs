@@ -1,4 +1,4 @@
-//! Opens the storage behind a vault: a folder, or a bucket of any of the three protocols.
+//! Opens a storage: a folder, or a bucket of any of the three protocols.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
+use super::explain::Place;
 use super::s3::S3;
 use crate::config::VaultLocation;
 use crate::error::{Context, Error, Result};
@@ -24,49 +25,64 @@ pub struct StoreSettings {
 /// A part of 5 MiB has to pass in this time, over a slow line too.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// A storage, and the vault's place in it.
-pub(super) struct Opened {
+/// A storage, and a place in it.
+pub struct Opened {
+    /// What speaks to it.
     pub store: Arc<dyn ObjectStore>,
-    /// The path of the vault.
+    /// The path of the place.
     pub root: Path,
     /// What `object_store` does not have, where it is S3.
     pub s3: Option<S3>,
+    /// How it is spoken of.
+    pub place: Place,
 }
 
-/// Prepares the storage that a location names; nothing is sent yet.
-pub(super) fn connect(location: &VaultLocation, settings: &StoreSettings, create: bool) -> Result<Opened> {
-    let place = || format!("open vault {location}");
+/// Prepares the storage that a location names; nothing is sent yet. With `create`, a folder is made that is not there. `noun`
+/// is what it is called in messages.
+pub fn connect(location: &VaultLocation, settings: &StoreSettings, create: bool, noun: &'static str) -> Result<Opened> {
+    let doing = || format!("open {noun} {location}");
+    let credentials = match location.url.scheme() {
+        "gs" => "GOOGLE_APPLICATION_CREDENTIALS, the path of a service account's key",
+        "az" => "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+        _ => "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    };
+    let place = Place { shown: location.to_string(), noun, credentials: credentials.into() };
     if let Some(folder) = location.folder() {
-        let store = Arc::new(open_folder(location, &folder, create)?);
-        return Ok(Opened { store, root: Path::default(), s3: None });
+        let store = Arc::new(open_folder(location, &folder, create, noun)?);
+        return Ok(Opened { store, root: Path::default(), s3: None, place });
     }
-    let root = Path::from_url_path(location.url.path()).context(place)?;
+    let root = Path::from_url_path(location.url.path()).context(doing)?;
     let store: Arc<dyn ObjectStore> = match location.url.scheme() {
         "s3" => {
-            let s3 = open_s3(location, settings).context(place)?;
+            let s3 = open_s3(location, settings).context(doing)?;
             let bucket = location.url.host_str().unwrap_or_default();
-            let api = S3::new(s3.clone(), bucket, &location.to_string())?;
-            return Ok(Opened { store: Arc::new(s3), root, s3: Some(api) });
+            let api = S3::new(s3.clone(), bucket, place.clone())?;
+            return Ok(Opened { store: Arc::new(s3), root, s3: Some(api), place });
         }
-        "gs" => Arc::new(open_gs(location, settings).context(place)?),
-        _ => Arc::new(open_az(location, settings).context(place)?),
+        "gs" => Arc::new(open_gs(location, settings).context(doing)?),
+        _ => Arc::new(open_az(location, settings).context(doing)?),
     };
-    Ok(Opened { store, root, s3: None })
+    Ok(Opened { store, root, s3: None, place })
 }
 
-fn open_folder(location: &VaultLocation, folder: &std::path::Path, create: bool) -> Result<LocalFileSystem> {
+fn open_folder(
+    location: &VaultLocation,
+    folder: &std::path::Path,
+    create: bool,
+    noun: &str,
+) -> Result<LocalFileSystem> {
     if create {
         make_folder(folder).map_err(|e| {
-            Error::failed(format!("no such vault: {location}: its folder cannot be created"))
+            Error::failed(format!("no such {noun}: {location}: its folder cannot be created"))
                 .because(e)
                 .hint("check the path, and that its disk is mounted")
         })?;
     }
     if !folder.is_dir() {
-        return Err(Error::failed(format!("no such vault: {location}: {} is not a folder", folder.display()))
+        return Err(Error::failed(format!("no such {noun}: {location}: {} is not a folder", folder.display()))
             .hint("check the path, and that its disk is mounted"));
     }
-    let store = LocalFileSystem::new_with_prefix(folder).context(|| format!("open vault {location}"))?;
+    let store = LocalFileSystem::new_with_prefix(folder).context(|| format!("open {noun} {location}"))?;
     Ok(store.with_fsync(true))
 }
 

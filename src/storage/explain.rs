@@ -1,24 +1,32 @@
-//! What a store says when it says no, in words: what, where, and what to do.
+//! What a storage says when it says no, in words: what, where, and what to do.
 
 use object_store::client::{HttpError, HttpErrorKind};
 
-use super::Vault;
 use crate::error::Error;
 
-impl Vault {
-    /// A store's error in words: what, where, and what to do.
-    pub(super) fn explain(&self, doing: &str, key: &str, e: object_store::Error) -> Error {
+/// How a place in a storage is spoken of.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Its URL.
+    pub shown: String,
+    /// What it is to whoever uses it: a `vault`, a `place`.
+    pub noun: &'static str,
+    /// Where its credentials are given, as somebody is told who has to.
+    pub credentials: String,
+}
+
+impl Place {
+    /// A storage's error in words: what, where, and what to do.
+    pub fn explain(&self, doing: &str, key: &str, e: object_store::Error) -> Error {
         let place =
             if key.is_empty() { self.shown.clone() } else { format!("{}/{key}", self.shown.trim_end_matches('/')) };
         let error = match &e {
             object_store::Error::NotFound { .. } if is_missing_bucket(&e) => {
-                return Error::failed(format!("no such vault: {} (the bucket does not exist)", self.shown))
-                    .because(what_the_store_said(&e))
-                    .hint("check the bucket's name and the endpoint; ckbackup does not make buckets");
+                return self.no_bucket(what_the_store_said(&e));
             }
             object_store::Error::NotFound { .. } => Error::failed(format!("{place} is not there")),
             _ if is_forbidden(&e) => Error::failed(format!("no permission to {doing} {place}"))
-                .hint("check the credentials in the environment and what they allow on this vault"),
+                .hint(format!("check the credentials in the environment and what they allow on this {}", self.noun)),
             _ if METADATA_SERVICES.iter().any(|path| says(&e, path)) => Error::failed(format!(
                 "no credentials for {}: none in the environment, and none by this machine's role",
                 self.shown
@@ -30,6 +38,13 @@ impl Vault {
                 .hint("check that the storage is reachable, then run it again; nothing that was committed is lost"),
         };
         error.because(what_the_store_said(&e))
+    }
+
+    /// There is no such bucket.
+    pub fn no_bucket(&self, said: String) -> Error {
+        Error::failed(format!("no such {}: {} (the bucket does not exist)", self.noun, self.shown))
+            .because(said)
+            .hint("check the bucket's name and the endpoint; ckbackup does not make buckets")
     }
 }
 
@@ -53,28 +68,29 @@ pub(super) fn code_and_message(body: &str) -> String {
 }
 
 /// A version that the store does not know: 404, or 400 where it does not look like one of its own.
-pub(super) fn is_unknown_version(e: &object_store::Error) -> bool {
+pub fn is_unknown_version(e: &object_store::Error) -> bool {
     matches!(e, object_store::Error::NotFound { .. }) || says(e, "InvalidArgument") || says(e, "NoSuchVersion")
 }
 
 /// A range that no byte of the object is in: S3's code, and what a folder's store says.
-pub(super) fn begins_behind_the_end(e: &object_store::Error) -> bool {
+pub fn begins_behind_the_end(e: &object_store::Error) -> bool {
     says(e, "InvalidRange") || says(e, "but object was only")
 }
 
 /// Whether the server may have done what it was asked for, and nobody knows.
-pub(super) fn is_unanswered(e: &object_store::Error) -> bool {
+pub fn is_unanswered(e: &object_store::Error) -> bool {
     causes(e).filter_map(|cause| cause.downcast_ref::<HttpError>()).any(|e| e.kind() != HttpErrorKind::Connect)
 }
 
 /// Lists that are refused come as errors of no kind.
-fn is_forbidden(e: &object_store::Error) -> bool {
+pub(super) fn is_forbidden(e: &object_store::Error) -> bool {
     matches!(e, object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. })
         || says(e, "403 Forbidden")
         || says(e, "AccessDenied")
 }
 
-pub(super) fn is_missing_bucket(e: &object_store::Error) -> bool {
+/// There is no such bucket: nothing can be in it.
+pub fn is_missing_bucket(e: &object_store::Error) -> bool {
     says(e, "NoSuchBucket")
 }
 

@@ -13,6 +13,7 @@ use object_store::signer::{SignedUrlOptions, Signer};
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 
+use super::explain::Place;
 use crate::error::{Context, Error, Result};
 
 /// How long a signed request is good for.
@@ -31,17 +32,17 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 const COPY_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The API for one bucket.
-pub(super) struct S3 {
+pub struct S3 {
     store: AmazonS3,
     bucket: String,
     http: reqwest::Client,
-    shown: String,
+    place: Place,
     kept: OnceCell<bool>,
 }
 
 /// One version of one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Version {
+pub struct Version {
     /// The object's whole key in the bucket.
     pub key: String,
     /// The version's id.
@@ -61,7 +62,7 @@ pub enum Removed {
 
 /// What the storage says of a copy that it made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Copied {
+pub struct Copied {
     /// Its version, where the bucket keeps them.
     pub version: Option<String>,
     /// SHA-256 of what it holds, where the storage computed that.
@@ -88,6 +89,31 @@ struct CopyObjectResult {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
+struct ListObjectsResult {
+    #[serde(default)]
+    is_truncated: bool,
+    next_continuation_token: Option<String>,
+    #[serde(default)]
+    contents: Vec<ListedKey>,
+}
+
+/// An object as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListedKey {
+    /// Its whole key in the bucket.
+    pub key: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When it was written.
+    pub last_modified: Timestamp,
+    /// What changes with its content.
+    #[serde(rename = "ETag")]
+    pub e_tag: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
 struct ListVersionsResult {
     #[serde(default)]
     is_truncated: bool,
@@ -107,16 +133,17 @@ struct RawVersion {
 }
 
 impl S3 {
-    pub fn new(store: AmazonS3, bucket: &str, shown: &str) -> Result<S3> {
+    /// The API for a bucket that `store` speaks to.
+    pub fn new(store: AmazonS3, bucket: &str, place: Place) -> Result<S3> {
         let http = reqwest::Client::builder().connect_timeout(Duration::from_secs(10));
         let http = http.build().context(|| "prepare requests to the storage".into())?;
-        Ok(S3 { store, bucket: bucket.into(), http, shown: shown.into(), kept: OnceCell::new() })
+        Ok(S3 { store, bucket: bucket.into(), http, place, kept: OnceCell::new() })
     }
 
     /// Whether the bucket keeps versions, or kept them once.
     pub async fn are_kept(&self) -> Result<bool> {
         let ask = || async {
-            let doing = || format!("ask whether {} keeps versions", self.shown);
+            let doing = || format!("ask whether {} keeps versions", self.place.shown);
             let answer = self.send(Method::GET, &Path::default(), &[("versioning", "")]).await?;
             if answer.status == StatusCode::NOT_IMPLEMENTED {
                 return Ok(false);
@@ -136,9 +163,36 @@ impl S3 {
         Ok(parsed.map(|time| time.timestamp()))
     }
 
+    /// Every object whose key begins so is given to `each`, by its key as it is: also keys that `object_store` takes for none,
+    /// which would fail the whole list there.
+    pub async fn list_objects(&self, prefix: &str, mut each: impl FnMut(ListedKey)) -> Result<()> {
+        let doing = || format!("list the objects in {}", self.place.shown);
+        let mut after = None::<String>;
+        loop {
+            let mut query = vec![("list-type", "2"), ("prefix", prefix)];
+            if let Some(token) = &after {
+                query.push(("continuation-token", token.as_str()));
+            }
+            let answer = self.send(Method::GET, &Path::default(), &query).await?;
+            if answer.status == StatusCode::NOT_FOUND {
+                return Err(self.place.no_bucket(super::explain::code_and_message(&answer.body)));
+            }
+            let answer = answer.require_success(doing, "s3:ListBucket")?;
+            let page: ListObjectsResult = parse(&answer.body, doing)?;
+            page.contents.into_iter().for_each(&mut each);
+            if !page.is_truncated {
+                return Ok(());
+            }
+            if page.next_continuation_token.is_none() || page.next_continuation_token == after {
+                return Err(Error::failed(doing()).because(Error::failed("the list is cut short and does not go on")));
+            }
+            after = page.next_continuation_token;
+        }
+    }
+
     /// Every version of keys that begin so, delete markers too.
-    pub async fn list(&self, prefix: &str) -> Result<Vec<Version>> {
-        let doing = || format!("list the versions of objects in {}", self.shown);
+    pub async fn list_versions(&self, prefix: &str) -> Result<Vec<Version>> {
+        let doing = || format!("list the versions of objects in {}", self.place.shown);
         let (mut all, mut after) = (Vec::new(), None::<(String, String)>);
         loop {
             let mut query = vec![("versions", ""), ("prefix", prefix)];
@@ -175,7 +229,7 @@ impl S3 {
             return Ok(Removed::Locked(until));
         }
         let permission = if version.is_some() { "s3:DeleteObjectVersion" } else { "s3:DeleteObject" };
-        answer.require_success(|| format!("delete {path} in {}", self.shown), permission)?;
+        answer.require_success(|| format!("delete {path} in {}", self.place.shown), permission)?;
         Ok(Removed::Yes)
     }
 
@@ -186,7 +240,7 @@ impl S3 {
         let headers = [("x-amz-copy-source", source.as_str()), ("x-amz-checksum-algorithm", "SHA256")];
         let request = Request { method: Method::PUT, path: to, query: &[], headers: &headers, timeout: COPY_TIMEOUT };
         let answer = self.try_sending(&request).await?;
-        let doing = || format!("copy {from} in {}", self.shown);
+        let doing = || format!("copy {from} in {}", self.place.shown);
         let version = answer.headers.get("x-amz-version-id").and_then(|id| id.to_str().ok()).map(String::from);
         let answer = answer.require_success(doing, "s3:GetObject, s3:GetObjectVersion and s3:PutObject")?;
         // A copy that fails after it was begun is told with 200.
@@ -229,14 +283,14 @@ impl S3 {
     }
 
     async fn send_once(&self, request: &Request<'_>) -> Result<Answer> {
-        let doing = || format!("reach {}", self.shown);
+        let doing = || format!("reach {}", self.place.shown);
         let (method, mut options) = (request.method.clone(), SignedUrlOptions::new());
         options.extra_query = request.query.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         for (name, value) in request.headers {
             options.signed_headers.insert(*name, HeaderValue::from_str(value).context(doing)?);
         }
-        let url =
-            self.store.signed_url_opts(method.clone(), request.path, SIGNED_FOR, &options).await.context(doing)?;
+        let signed = self.store.signed_url_opts(method.clone(), request.path, SIGNED_FOR, &options).await;
+        let url = signed.map_err(|e| self.place.explain("reach", "", e))?;
         let sent = self.http.request(method, url).headers(options.signed_headers).timeout(request.timeout).send();
         let answer = sent.await.map_err(|e| e.without_url()).context(doing)?;
         let (status, headers) = (answer.status(), answer.headers().clone());
@@ -300,6 +354,19 @@ mod tests {
             parse("<CopyObjectResult><ETag>x</ETag></CopyObjectResult>", || "".into()).unwrap();
         assert_eq!(none.sha256, None);
         assert_eq!(encode("a b/ü+?"), "a%20b/%C3%BC%2B%3F");
+    }
+
+    #[test]
+    fn listed_keys_are_taken_as_they_are() {
+        let body = "<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><IsTruncated>true</IsTruncated>\
+            <Contents><Key>a//b&amp;c</Key><LastModified>2026-11-20T01:02:03.000Z</LastModified><ETag>&quot;x&quot;</ETag>\
+            <Size>7</Size></Contents><Contents><Key>folder/</Key><LastModified>2026-11-20T01:02:03Z</LastModified>\
+            <Size>0</Size></Contents><NextContinuationToken>n</NextContinuationToken></ListBucketResult>";
+        let page: ListObjectsResult = parse(body, || "read".into()).unwrap();
+        assert!(page.is_truncated && page.next_continuation_token.as_deref() == Some("n"));
+        let keys: Vec<_> = page.contents.iter().map(|listed| (listed.key.as_str(), listed.size)).collect();
+        assert_eq!(keys, [("a//b&c", 7), ("folder/", 0)]);
+        assert_eq!(page.contents[0].e_tag.as_deref(), Some("\"x\""));
     }
 
     #[test]
