@@ -109,9 +109,12 @@ async fn read_until(
 
 /// A shell that stays, with its standard output. Where the program closes its own, containerd ends the input, too, and nobody
 /// is told: https://github.com/containerd/containerd/issues/12734. What the program prints is of no use, and would hold up
-/// the input on the same connection.
+/// the input on the same connection. What it leaves of its input is read to the end: until then nobody would hear how it ended.
 fn with_shell(command: &[String]) -> Vec<String> {
-    let shell = ["sh", "-c", "\"$@\" >/dev/null; e=$?; exit $e", "sh"].map(String::from);
+    let script = r#""$@" >/dev/null; e=$?; n=$(wc -c)
+if [ "$e" = 0 ] && [ "$n" -gt 0 ]; then echo "it left $n bytes of its input unread" >&2; e=74; fi
+exit "$e""#;
+    let shell = ["sh", "-c", script, "sh"].map(String::from);
     shell.into_iter().chain(command.iter().cloned()).collect()
 }
 
