@@ -6,13 +6,13 @@
 mod influxdb;
 mod outputs;
 mod postgres;
-mod scale;
 
 use std::time::Duration;
 
 use self::outputs::Outputs;
 use super::apply::{Tally, Work};
 use super::files::require_source;
+use super::scale;
 use super::summary::Outcome;
 use crate::cluster::Cluster;
 use crate::command::{Place, shown};
