@@ -453,15 +453,13 @@ async fn take(
 
 fn build(source: &SourceSpec, ready: &Ready, settings: &StoreSettings) -> Result<Box<dyn Source>> {
     let name = source.name.as_str();
+    let cluster = || source.kind.needs_cluster().then(|| ready.cluster().cloned()).transpose();
     Ok(match &source.kind {
         SourceKind::Kubernetes(scope) => Box::new(Kubernetes::new(name, ready.cluster()?.clone(), scope.clone())),
         SourceKind::Files(scope) => Box::new(Files::new(name, scope.clone())),
-        SourceKind::Prometheus(scope) => Box::new(Prometheus::new(name, scope.clone())?),
         SourceKind::Objects(scope) => Box::new(ObjectStorage::new(name, scope.clone(), settings.clone())),
-        SourceKind::Command(scope) => {
-            let cluster = source.kind.needs_cluster().then(|| ready.cluster().cloned()).transpose()?;
-            Box::new(Command::new(name, scope.clone(), cluster))
-        }
+        SourceKind::Prometheus(scope) => Box::new(Prometheus::new(name, scope.clone(), cluster()?)?),
+        SourceKind::Command(scope) => Box::new(Command::new(name, scope.clone(), cluster()?)),
         SourceKind::Elasticsearch(scope) => Box::new(Elasticsearch::new(name, scope.clone())),
     })
 }

@@ -7,7 +7,10 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{DONE, Global, Outcome, Output};
-use crate::config::{self, CommandPlace, CommandScope, KubernetesScope, Name, Schedule, SourceKind, SourceSpec};
+use crate::config::{
+    self, CommandPlace, CommandScope, KubernetesScope, Name, PrometheusData, PrometheusScope, Schedule, SourceKind,
+    SourceSpec,
+};
 use crate::error::{Context, Result};
 
 const EXAMPLES: &str = "\
@@ -112,7 +115,11 @@ fn objects(schedule: &Schedule, account: &Name, namespace: &Name) -> Vec<Value> 
 /// Where commands are run in pods.
 fn exec_namespaces(schedule: &Schedule) -> BTreeSet<Name> {
     let namespace = |source: &SourceSpec| match &source.kind {
-        SourceKind::Command(CommandScope { place: CommandPlace::Pod { namespace, .. }, .. }) => Some(namespace.clone()),
+        SourceKind::Command(CommandScope { place, .. })
+        | SourceKind::Prometheus(PrometheusScope { data: PrometheusData::Pod { place, .. }, .. }) => match place {
+            CommandPlace::Pod { namespace, .. } => Some(namespace.clone()),
+            CommandPlace::Here => None,
+        },
         _ => None,
     };
     schedule.sources.iter().filter_map(namespace).collect()

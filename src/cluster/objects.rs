@@ -38,6 +38,11 @@ impl Cluster {
         self.write(Method::PUT, &path, "application/json", object).await
     }
 
+    /// Deletes an object.
+    pub async fn delete(&self, object_path: &str) -> Result<Bytes, ApiError> {
+        self.send(Call { method: Method::DELETE, ..Call::get(object_path, WRITE_TIMEOUT) }).await
+    }
+
     async fn write(
         &self,
         method: Method,

@@ -78,6 +78,12 @@ impl Exit {
 }
 
 impl Running {
+    /// One that has ended already, and said nothing.
+    pub fn ended() -> Running {
+        let end = async { Err(Error::failed("the command has ended")) };
+        Running { input: None, output: Box::new(tokio::io::empty()), end: Box::pin(end) }
+    }
+
     /// Waits until it ends. Its output must have been read to the end before.
     pub async fn end(self) -> Result<Exit> {
         drop(self.input);

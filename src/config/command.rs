@@ -223,11 +223,21 @@ fn postgres(user: Option<&str>, databases: &[String]) -> Postgres {
 
 fn place(raw: Option<&raw::PodPlace>, path: &str, problems: &mut Problems<'_>) -> Option<CommandPlace> {
     let Some(raw) = raw else { return Some(CommandPlace::Here) };
-    let namespace = problems.parse(&format!("{path}.namespace"), &raw.namespace);
+    pod(&raw.namespace, &raw.selector, raw.container.as_deref(), path, problems)
+}
+
+/// A pod as a schedule or plan names it.
+pub(super) fn pod(
+    namespace: &str,
+    selector: &str,
+    container: Option<&str>,
+    path: &str,
+    problems: &mut Problems<'_>,
+) -> Option<CommandPlace> {
+    let namespace = problems.parse(&format!("{path}.namespace"), namespace);
     // Read as it will be read, so that a mistake is told now.
-    let selector = problems.parse::<super::LabelSelector>(&format!("{path}.selector"), &raw.selector);
-    selector.map(drop)?;
-    Some(CommandPlace::Pod { namespace: namespace?, selector: raw.selector.clone(), container: raw.container.clone() })
+    problems.parse::<super::LabelSelector>(&format!("{path}.selector"), selector).map(drop)?;
+    Some(CommandPlace::Pod { namespace: namespace?, selector: selector.into(), container: container.map(String::from) })
 }
 
 /// A name of one part: it becomes a folder of the archive.
@@ -258,7 +268,8 @@ fn hook(raw: Option<&raw::Hook>, path: &str, problems: &mut Problems<'_>) -> Opt
     Some(Some(Hook { command: raw.run.clone(), timeout }))
 }
 
-fn workload(raw: &raw::Workload, path: &str, problems: &mut Problems<'_>) -> Option<Workload> {
+/// Something that has replicas, as a plan names it.
+pub(super) fn workload(raw: &raw::Workload, path: &str, problems: &mut Problems<'_>) -> Option<Workload> {
     let kinds = ["Deployment", "StatefulSet"];
     if !kinds.contains(&raw.kind.as_str()) {
         let near = suggestion(&raw.kind, &kinds);

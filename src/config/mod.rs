@@ -21,6 +21,7 @@ mod objects;
 mod paths;
 mod plan;
 mod problems;
+mod prometheus;
 mod raw;
 mod schedule;
 mod scope;
@@ -47,15 +48,15 @@ pub use names::{ClusterName, Name};
 pub use objects::{ObjectsPlace, ObjectsScope, RestoreObjects};
 pub use paths::PathFilter;
 pub use plan::{
-    Action, Apply, Conflict, DEFAULT_GATE_TIMEOUT, Gate, Manual, PrometheusCheck, RestoreFiles, RestorePlan,
-    RestorePrometheus, Runbook, Step, Subject,
+    Action, Apply, Conflict, DEFAULT_GATE_TIMEOUT, Gate, Manual, RestoreFiles, RestorePlan, Runbook, Step, Subject,
+};
+pub use prometheus::{
+    BlocksTo, DataClaim, HttpServer, PrometheusCheck, PrometheusData, PrometheusScope, RestorePrometheus,
 };
 pub use schedule::{CatchUp, DEFAULT_KEEP, LeaseNames, OnWindowClose, Rotate, Schedule};
 pub use scope::{DEFAULT_PAGE_SIZE, DEFAULT_PARALLELISM, DEFAULT_REQUEST_TIMEOUT, KubernetesScope};
 pub use selector::LabelSelector;
-pub use source::{
-    CONFIGURATION_SOURCE, FilesScope, HttpAccess, Limits, LogFormat, PrometheusScope, SourceKind, SourceSpec,
-};
+pub use source::{CONFIGURATION_SOURCE, FilesScope, HttpAccess, Limits, LogFormat, SourceKind, SourceSpec};
 pub use window::Window;
 
 use crate::error::{Error, Result};

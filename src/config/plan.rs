@@ -6,8 +6,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use url::Url;
-
 pub(super) use self::read::validate;
 use super::command::{CommandPlace, RestoreCommand};
 use super::duration::Rto;
@@ -18,8 +16,8 @@ use super::names::Name;
 use super::objects::RestoreObjects;
 use super::paths::PathFilter;
 use super::problems::suggestion;
+use super::prometheus::{BlocksTo, RestorePrometheus};
 use super::selector::LabelSelector;
-use super::source::HttpAccess;
 use crate::error::{Error, Result};
 
 /// How long a gate waits, unless the plan says.
@@ -187,28 +185,6 @@ pub struct RestoreFiles {
     pub conflict: Option<Conflict>,
 }
 
-/// Where the blocks of a Prometheus are put, and how it is checked that they arrived.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RestorePrometheus {
-    /// The source that they are taken from.
-    pub source: Name,
-    /// The data directory, in which no other block may be.
-    pub to: PathBuf,
-    /// A Prometheus that is asked afterwards.
-    pub check: Option<PrometheusCheck>,
-}
-
-/// A Prometheus that serves the restored data directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PrometheusCheck {
-    /// Where its API is.
-    pub url: Url,
-    /// How long it may take until it is ready.
-    pub timeout: Duration,
-    /// How to log in.
-    pub access: HttpAccess,
-}
-
 /// A runbook that a plan points to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Runbook {
@@ -246,6 +222,7 @@ impl RestorePlan {
         self.steps.iter().any(|step| match &step.action {
             Action::Apply(_) | Action::Gate(_) => true,
             Action::Command(command) => command.place != CommandPlace::Here || !command.scale.is_empty(),
+            Action::Prometheus(wanted) => matches!(wanted.to, Some(BlocksTo::Claim(_))),
             _ => false,
         })
     }

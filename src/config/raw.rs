@@ -186,13 +186,31 @@ pub(super) struct Prometheus {
     pub(super) max_size: Option<String>,
     #[serde(default)]
     pub(super) access: HttpAccess,
+    pub(super) alertmanager: Option<HttpServer>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct HttpServer {
+    pub(super) url: String,
+    #[serde(default)]
+    pub(super) access: HttpAccess,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct PrometheusData {
     pub(super) path: Option<String>,
-    pub(super) pod: Option<IgnoredAny>,
+    pub(super) pod: Option<PrometheusPod>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct PrometheusPod {
+    pub(super) namespace: String,
+    pub(super) selector: String,
+    pub(super) container: Option<String>,
+    pub(super) path: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -345,8 +363,19 @@ pub(super) struct RestoreFiles {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct RestorePrometheus {
     pub(super) source: String,
-    pub(super) to: String,
+    pub(super) to: Option<String>,
+    pub(super) pod: Option<RestorePod>,
     pub(super) check: Option<PrometheusCheck>,
+    pub(super) alertmanager: Option<HttpServer>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RestorePod {
+    pub(super) workload: Workload,
+    pub(super) claim: String,
+    pub(super) path: Option<String>,
+    pub(super) image: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

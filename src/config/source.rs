@@ -13,6 +13,7 @@ use super::names::Name;
 use super::objects::{self, ObjectsScope};
 use super::paths::{self, PathFilter};
 use super::problems::{Problems, listed};
+use super::prometheus::{self, PrometheusData, PrometheusScope};
 use super::raw;
 use super::scope::{self, KubernetesScope};
 use super::size::parse_size;
@@ -72,6 +73,7 @@ impl SourceKind {
         match self {
             SourceKind::Kubernetes(_) => true,
             SourceKind::Command(scope) => scope.place != CommandPlace::Here,
+            SourceKind::Prometheus(scope) => matches!(scope.data, PrometheusData::Pod { .. }),
             _ => false,
         }
     }
@@ -104,21 +106,6 @@ pub struct Limits {
 pub enum LogFormat {
     /// Audit events of Kubernetes, one JSON object on a line.
     KubernetesAudit,
-}
-
-/// Which metrics are saved, and how they are reached.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PrometheusScope {
-    /// Where its API is; none when it is not asked for a snapshot.
-    pub url: Option<Url>,
-    /// Its data directory; relative paths are taken from the schedule's folder.
-    pub data: PathBuf,
-    /// Whether the newest samples are saved, which no block holds yet.
-    pub head: bool,
-    /// How much.
-    pub limits: Limits,
-    /// How to log in.
-    pub access: HttpAccess,
 }
 
 /// How to log in to an HTTP server. Secrets stand in files of their own.
@@ -184,7 +171,7 @@ fn source_kind(raw: &raw::Source, path: &str, folder: &Path, problems: &mut Prob
     match (&raw.kubernetes, &raw.files, &raw.prometheus, &raw.objects, &raw.elasticsearch, &raw.command) {
         (Some(raw), ..) => scope::validate(raw, &path, problems).map(SourceKind::Kubernetes),
         (_, Some(raw), ..) => files(raw, &path, folder, problems).map(SourceKind::Files),
-        (_, _, Some(raw), ..) => prometheus(raw, &path, folder, problems).map(SourceKind::Prometheus),
+        (_, _, Some(raw), ..) => prometheus::validate(raw, &path, folder, problems).map(SourceKind::Prometheus),
         (.., Some(raw), _, _) => objects::validate(raw, &path, folder, problems).map(SourceKind::Objects),
         (.., Some(raw), _) => elasticsearch::validate(raw, &path, folder, problems).map(SourceKind::Elasticsearch),
         (.., Some(raw)) => command::validate(raw, &path, problems).map(SourceKind::Command),
@@ -217,7 +204,8 @@ pub(super) fn log_format(given: Option<&str>, path: &str, problems: &mut Problem
     }
 }
 
-fn folder_of_data(text: &str, path: &str, folder: &Path, problems: &mut Problems<'_>) -> Option<PathBuf> {
+/// A folder that must be named; relative paths are taken from `folder`.
+pub(super) fn folder_of_data(text: &str, path: &str, folder: &Path, problems: &mut Problems<'_>) -> Option<PathBuf> {
     if text.trim().is_empty() {
         problems.add(path, "names no folder");
         return None;
@@ -241,43 +229,6 @@ pub(super) fn limits(
         Some(text) => problems.check(&format!("{path}.maxSize"), parse_size(text)).map(Some),
     };
     Some(Limits { newer_than: newer_than?, max_size: max_size? })
-}
-
-fn prometheus(
-    raw: &raw::Prometheus,
-    path: &str,
-    folder: &Path,
-    problems: &mut Problems<'_>,
-) -> Option<PrometheusScope> {
-    let url = match &raw.url {
-        None => Some(None),
-        Some(text) => http_url(text, &format!("{path}.url"), problems).map(Some),
-    };
-    let data_path = format!("{path}.data");
-    let data = match (&raw.data.path, &raw.data.pod) {
-        (Some(text), None) => folder_of_data(text, &format!("{data_path}.path"), folder, problems),
-        (None, Some(_)) => {
-            let what = "data in a pod is not supported by this version; mount its volume, and give `path`";
-            problems.add(&format!("{data_path}.pod"), what);
-            None
-        }
-        _ => {
-            problems.add(&data_path, "give the `path` of the data directory");
-            None
-        }
-    };
-    let head = raw.head.unwrap_or(true);
-    if head && raw.url.is_none() {
-        problems.add(
-            path,
-            "the newest hours are in no block yet, and only a snapshot through `url` has them; give it, or accept with \
-             `head: false` that they are not in the backup",
-        );
-        return None;
-    }
-    let limits = limits(&raw.newer_than, &raw.max_size, path, problems);
-    let access = http_access(&raw.access, &format!("{path}.access"), folder, problems);
-    Some(PrometheusScope { url: url?, data: data?, head, limits: limits?, access: access? })
 }
 
 /// A URL of an HTTP server; a password in it would stand in the schedule, which goes into every backup.

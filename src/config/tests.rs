@@ -310,6 +310,13 @@ fn sources_of_files_and_metrics_are_read_or_told_what_is_wrong() {
     let metrics = "prometheus: {url: \"http://p:9090\", data: {path: /prometheus}, access: {caFile: ca.pem}}";
     let SourceKind::Prometheus(metrics) = read(metrics) else { panic!("not metrics") };
     assert!(metrics.head && metrics.access.ca_file.as_deref() == Some(Path::new("s/ca.pem")));
+    let in_pod = "prometheus: {url: \"http://p:9090\", data: {pod: {namespace: a, selector: app=p, path: /data/}}, \
+                  alertmanager: {url: \"http://a:9093\"}}";
+    let kind = read(in_pod);
+    assert!(kind.needs_cluster());
+    let SourceKind::Prometheus(metrics) = kind else { panic!("not metrics") };
+    assert!(matches!(&metrics.data, PrometheusData::Pod { path, .. } if path == "/data"), "{metrics:?}");
+    assert_eq!(metrics.alertmanager.unwrap().url.as_str(), "http://a:9093/");
 
     for (source, what) in [
         ("files: {path: \"\"}", "names no folder"),
@@ -317,8 +324,12 @@ fn sources_of_files_and_metrics_are_read_or_told_what_is_wrong() {
         ("files: {path: x, format: kubernetesaudit}", "`kubernetesaudit` is no format that is known, did you mean"),
         ("files: {path: x, names: {include: [\"[\"]}}", "the pattern `[` cannot be read"),
         ("prometheus: {data: {path: x}}", "accept with `head: false`"),
-        ("prometheus: {data: {}, head: false}", "give the `path` of the data directory"),
-        ("prometheus: {data: {pod: {}}, head: false}", "data in a pod is not supported by this version"),
+        ("prometheus: {data: {}, head: false}", "give the `path` of the data directory, or the `pod`"),
+        (
+            "prometheus: {data: {pod: {namespace: a, selector: \"=\"}}, head: false}",
+            "spec.sources[0].prometheus.data.pod.selector",
+        ),
+        ("prometheus: {data: {pod: {namespace: a, selector: a=b, path: x}}, head: false}", "it begins with `/`"),
         ("prometheus: {url: \"ftp://x\", data: {path: x}}", "no URL of an HTTP server"),
         ("prometheus: {url: \"http://a:b@x\", data: {path: x}}", "credentials stand in files"),
         (
@@ -331,6 +342,28 @@ fn sources_of_files_and_metrics_are_read_or_told_what_is_wrong() {
     }
     let size = SCHEDULE.replace("  sources:", "  segmentSize: 1KiB\n  sources:");
     assert!(why(&size).contains("must be from `1MiB` to `4GiB`"));
+}
+
+#[test]
+fn a_place_for_blocks_is_read_or_told_what_is_wrong() {
+    let workload = "workload: {kind: StatefulSet, namespace: a, name: p}";
+    for (step, what) in [
+        ("{source: x}".to_string(), "say where the blocks are put"),
+        (
+            "{source: x, check: {url: \"http://p\"}, alertmanager: {url: \"http://a\"}}".into(),
+            "there is nothing to check",
+        ),
+        (format!("{{source: x, to: y, pod: {{{workload}, claim: c}}}}"), "gives both a folder (`to`) and a `pod`"),
+        (format!("{{source: x, pod: {{{workload}, claim: \"\"}}}}"), "names no claim of a volume"),
+        (format!("{{source: x, pod: {{{workload}, claim: c, path: y}}}}"), "it begins with `/`"),
+    ] {
+        let told = why(&PLAN.replace("apply: {}", &format!("prometheus: {step}")));
+        assert!(told.contains(what), "{told}");
+    }
+    let sound = format!("prometheus: {{source: x, pod: {{{workload}, claim: c}}}}");
+    let plan = plan(&PLAN.replace("apply: {}", &sound));
+    let Action::Prometheus(read) = &plan.steps[2].action else { panic!("another step") };
+    assert!(matches!(&read.to, Some(BlocksTo::Claim(claim)) if claim.claim == "c"));
 }
 
 #[test]

@@ -11,11 +11,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::clock::RtoClock;
-use super::command::AllScaled;
 use super::compile::{Compiled, SavedType};
 use super::limit::{Limiter, Place};
 use super::owners::Waiting;
 use super::rules::{Facts, fit, text};
+use super::scale::AllScaled;
 use super::summary::{Failure, Items, Outcome, Standing};
 use super::target::{Target, Unserved};
 use super::write::{Fitted, InVain, Lost, Writer, Written};

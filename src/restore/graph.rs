@@ -8,12 +8,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::apply::{Tally, Work, apply, write_owner_references};
-use super::command::{back_at_the_end, restore_command};
+use super::command::restore_command;
 use super::elasticsearch::restore_elasticsearch;
 use super::files::{of_the_backup, restore_files};
 use super::gate::Closed;
 use super::objects::restore_objects;
 use super::prometheus::restore_prometheus;
+use super::scale::back_at_the_end;
 use super::summary::{Failure, Items, StepStatus, StepSummary};
 use super::{Operator, gate, rounded};
 use crate::config::{Action, Manual};

@@ -22,6 +22,7 @@ mod owners;
 mod prometheus;
 mod rules;
 mod same;
+mod scale;
 mod summary;
 mod target;
 mod tree;

@@ -29,7 +29,7 @@ const LOGS: [&str; 4] = [".log", ".jsonl", ".ndjson", ".out"];
 const LONGEST_LINE: u64 = 4 << 20;
 
 /// The largest file that is read, in bytes: a segment holds all of it, and S3 takes 10,000 parts of 5 MiB.
-pub(super) const LARGEST: u64 = 40 << 30;
+pub const LARGEST: u64 = 40 << 30;
 
 /// What is read, and how.
 pub struct Reading<'a> {

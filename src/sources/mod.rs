@@ -20,7 +20,7 @@ pub use self::elasticsearch::{Elasticsearch, identity_of};
 pub use self::files::Files;
 pub use self::kubernetes::Kubernetes;
 pub use self::objects::ObjectStorage;
-pub use self::prometheus::{Prometheus, is_block_name, metrics_of};
+pub use self::prometheus::{Alertmanager, Prometheus, SILENCES, Silence, is_block_name, metrics_of};
 use crate::error::Result;
 use crate::inventory::{Identity, Inventory};
 use crate::member::Batch;

@@ -13,7 +13,7 @@ use crate::vault_stage::Place;
 const ADMIN: &str = "--web.enable-admin-api";
 
 /// Hours of samples that are in blocks.
-const HOURS: u32 = 6;
+pub const HOURS: u32 = 6;
 
 /// A Prometheus with three blocks of many series, and its own metrics in memory.
 async fn filled(stage: &DataStage, args: &[&str]) -> Prometheus {
@@ -33,7 +33,7 @@ fn scope(prometheus: &Prometheus) -> Value {
 }
 
 /// What is in the blocks: the series that have a last sample, the sum of these, and how many samples one of them has.
-async fn samples(prometheus: &Prometheus) -> [Option<f64>; 3] {
+pub async fn samples(prometheus: &Prometheus) -> [Option<f64>; 3] {
     let end = (BEGIN + i64::from(HOURS) * 3600 - 1) as f64;
     let ask = async |query: &str| prometheus.query(query, end).await;
     [
@@ -44,7 +44,7 @@ async fn samples(prometheus: &Prometheus) -> [Option<f64>; 3] {
 }
 
 /// Each of 2,000 series counts up from its number, by one a minute.
-fn all_samples() -> [Option<f64>; 3] {
+pub fn all_samples() -> [Option<f64>; 3] {
     let last = f64::from(HOURS * 60 - 1);
     [Some(2000.0), Some(2000.0 * 1999.0 / 2.0 + 2000.0 * last), Some(last + 1.0)]
 }
@@ -53,7 +53,7 @@ fn snapshots(prometheus: &Prometheus) -> usize {
     std::fs::read_dir(prometheus.data.join("snapshots")).map_or(0, |entries| entries.count())
 }
 
-fn metrics(manifest: &Value) -> [u64; 3] {
+pub fn metrics(manifest: &Value) -> [u64; 3] {
     ["blocks", "series", "samples"].map(|key| record(manifest)["contents"]["metrics"][key].as_u64().unwrap())
 }
 

@@ -3,15 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{
-    Action, Apply, Conflict, DEFAULT_GATE_TIMEOUT, Gate, Manual, PrometheusCheck, RestoreFiles, RestorePlan,
-    RestorePrometheus, Runbook, Step,
-};
+use super::{Action, Apply, Conflict, DEFAULT_GATE_TIMEOUT, Gate, Manual, RestoreFiles, RestorePlan, Runbook, Step};
 use crate::config::duration::parse_duration;
 use crate::config::kinds::{self, KindPattern};
 use crate::config::problems::{Problems, listed, nearest};
 use crate::config::scope::{filter, optional_selector};
-use crate::config::{command, elasticsearch, folder_of, graph, objects, paths, raw, source};
+use crate::config::{command, elasticsearch, folder_of, graph, objects, paths, prometheus, raw, source};
 use crate::error::{Error, Result};
 
 /// Makes a plan of what was typed, or notes all that is wrong with it.
@@ -91,7 +88,7 @@ fn action(raw: &raw::Step, path: &str, file: &Path, problems: &mut Problems<'_>)
         RawAction::Gate(raw) => gate(raw, &path, problems).map(Action::Gate),
         RawAction::Manual(raw) => manual(raw, &path, file, problems).map(Action::Manual),
         RawAction::Files(raw) => files(raw, &path, file, problems).map(Action::Files),
-        RawAction::Prometheus(raw) => prometheus(raw, &path, file, problems).map(Action::Prometheus),
+        RawAction::Prometheus(raw) => prometheus::validate_step(raw, &path, file, problems).map(Action::Prometheus),
         RawAction::Command(raw) => command::validate_step(raw, &path, problems).map(Action::Command),
         RawAction::Elasticsearch(raw) => {
             elasticsearch::validate_step(raw, &path, folder_of(file), problems).map(Action::Elasticsearch)
@@ -116,50 +113,11 @@ enum RawAction<'a> {
 const STEP_KINDS: [&str; 8] = ["apply", "gate", "manual", "files", "prometheus", "elasticsearch", "objects", "command"];
 
 fn files(raw: &raw::RestoreFiles, path: &str, file: &Path, problems: &mut Problems<'_>) -> Option<RestoreFiles> {
-    let source = problems.parse(&format!("{path}.source"), &raw.source);
-    let to = target_folder(&raw.to, &format!("{path}.to"), file, problems);
+    let from = problems.parse(&format!("{path}.source"), &raw.source);
+    let to = source::folder_of_data(&raw.to, &format!("{path}.to"), folder_of(file), problems);
     let names = paths::validate(&raw.names, &format!("{path}.names"), problems);
     let conflict = optional_conflict(raw.conflict.as_ref(), &format!("{path}.conflict"), problems);
-    Some(RestoreFiles { source: source?, to: to?, names: names?, conflict: conflict? })
-}
-
-fn prometheus(
-    raw: &raw::RestorePrometheus,
-    path: &str,
-    file: &Path,
-    problems: &mut Problems<'_>,
-) -> Option<RestorePrometheus> {
-    let source = problems.parse(&format!("{path}.source"), &raw.source);
-    let to = target_folder(&raw.to, &format!("{path}.to"), file, problems);
-    let check = match &raw.check {
-        None => Some(None),
-        Some(raw) => prometheus_check(raw, &format!("{path}.check"), file, problems).map(Some),
-    };
-    Some(RestorePrometheus { source: source?, to: to?, check: check? })
-}
-
-fn prometheus_check(
-    raw: &raw::PrometheusCheck,
-    path: &str,
-    file: &Path,
-    problems: &mut Problems<'_>,
-) -> Option<PrometheusCheck> {
-    let url = source::http_url(&raw.url, &format!("{path}.url"), problems);
-    let timeout = match &raw.timeout {
-        None => Some(DEFAULT_GATE_TIMEOUT),
-        Some(text) => problems.check(&format!("{path}.timeout"), parse_duration(text)),
-    };
-    let access = source::http_access(&raw.access, &format!("{path}.access"), folder_of(file), problems);
-    Some(PrometheusCheck { url: url?, timeout: timeout?, access: access? })
-}
-
-/// Relative paths are taken from the plan's folder.
-fn target_folder(text: &str, path: &str, file: &Path, problems: &mut Problems<'_>) -> Option<PathBuf> {
-    if text.trim().is_empty() {
-        problems.add(path, "names no folder");
-        return None;
-    }
-    Some(folder_of(file).join(text))
+    Some(RestoreFiles { source: from?, to: to?, names: names?, conflict: conflict? })
 }
 
 fn optional_conflict(given: Option<&String>, path: &str, problems: &mut Problems<'_>) -> Option<Option<Conflict>> {

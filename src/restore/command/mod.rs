@@ -6,15 +6,13 @@
 mod influxdb;
 mod outputs;
 mod postgres;
-mod scale;
-
-pub use self::scale::{AllScaled, back_at_the_end};
 
 use std::time::Duration;
 
 use self::outputs::Outputs;
 use super::apply::{Tally, Work};
 use super::files::require_source;
+use super::scale;
 use super::summary::Outcome;
 use crate::cluster::Cluster;
 use crate::command::{INFLUXDB, Place, Record, shown};

@@ -24,13 +24,34 @@ pub struct Block {
 }
 
 impl Block {
+    /// A block of that name in a folder, by its description and its files.
+    pub(super) fn new(name: &str, folder: &str, meta: &[u8], mut files: Vec<Found>) -> Result<Block> {
+        let (read, metrics) = parse(meta).map_err(|e| e.within(format!("read the block {folder}/{name}")))?;
+        if read.ulid != name {
+            return Err(Error::failed(format!("{folder}/{name}: its {META} is that of block {}", read.ulid)));
+        }
+        files.sort_by(|a, b| (a.path.ends_with(META), &a.path).cmp(&(b.path.ends_with(META), &b.path)));
+        let mut digest = Sha256::new();
+        digest.update(meta);
+        for file in &files {
+            digest.update(&file.path);
+            digest.update(file.size.to_le_bytes());
+        }
+        Ok(Block { files, identity: Identity(digest.finalize().into()), metrics })
+    }
+
+    /// Its name, which is its folder's.
+    pub(super) fn name(&self) -> &str {
+        self.files.first().and_then(|file| file.path.split('/').next()).unwrap_or_default()
+    }
+
     fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.size).sum()
     }
 }
 
 /// The file that describes a block; without it, Prometheus takes the folder for none.
-const META: &str = "meta.json";
+pub(super) const META: &str = "meta.json";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -92,8 +113,13 @@ pub(super) fn find_blocks(folder: &Path) -> Result<(Vec<Block>, Vec<Omission>)> 
             }
         }
     }
+    Ok((sorted(blocks), broken))
+}
+
+/// The oldest first.
+pub(super) fn sorted(mut blocks: Vec<Block>) -> Vec<Block> {
     blocks.sort_by_key(|block| (block.metrics.first, block.metrics.last));
-    Ok((blocks, broken))
+    blocks
 }
 
 /// None for a block that is gone, or is not one yet.
@@ -104,23 +130,13 @@ fn read_block(folder: &Path, name: &str) -> Result<Option<Block>> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Error::failed(place()).because(e)),
     };
-    let (read, metrics) = parse(&meta).map_err(|e| e.within(place()))?;
-    if read.ulid != name {
-        return Err(Error::failed(format!("{}: its {META} is that of block {}", folder.display(), read.ulid)));
-    }
     let mut files = Vec::new();
     match collect(folder, name, &mut files) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         collected => collected.context(place)?,
     }
-    files.sort_by(|a, b| (a.path.ends_with(META), &a.path).cmp(&(b.path.ends_with(META), &b.path)));
-    let mut digest = Sha256::new();
-    digest.update(&meta);
-    for file in &files {
-        digest.update(&file.path);
-        digest.update(file.size.to_le_bytes());
-    }
-    Ok(Some(Block { files, identity: Identity(digest.finalize().into()), metrics }))
+    let parent = folder.parent().unwrap_or(folder).display().to_string();
+    Block::new(name, &parent, &meta, files).map(Some)
 }
 
 fn collect(folder: &Path, path: &str, files: &mut Vec<Found>) -> std::io::Result<()> {

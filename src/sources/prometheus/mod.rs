@@ -4,23 +4,32 @@
 //! until Prometheus writes one, every two hours; a snapshot puts them into a block of their own.
 
 mod blocks;
+mod contents;
+mod data;
+mod pod;
+mod pod_block;
+mod silences;
 mod snapshot;
 
-use std::path::PathBuf;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use self::blocks::{Block, find_blocks, within};
+use self::blocks::{Block, within};
 pub use self::blocks::{is_block_name, metrics_of};
+use self::data::Folder;
+use self::pod_block::PodBlock;
+use self::silences::SilencesUnit;
+pub use self::silences::{Alertmanager, SILENCES, Silence};
 use self::snapshot::Snapshot;
 use super::file_reader::{Reader, Reading};
 use super::{Opened, Source, Unit};
+use crate::cluster::Cluster;
 use crate::config::PrometheusScope;
 use crate::endpoint::Endpoint;
-use crate::error::{Context, Result};
+use crate::error::Result;
 use crate::inventory::{Contents, Identity, Inventory, Omission};
 use crate::member::Batch;
 use crate::progress::Progress;
@@ -29,29 +38,31 @@ use crate::progress::Progress;
 pub struct Prometheus {
     name: String,
     scope: PrometheusScope,
+    cluster: Option<Cluster>,
     endpoint: Option<Endpoint>,
     snapshot: Mutex<Option<Snapshot>>,
 }
 
 impl Prometheus {
     /// A source called `name` in its schedule.
-    pub fn new(name: &str, scope: PrometheusScope) -> Result<Prometheus> {
+    pub fn new(name: &str, scope: PrometheusScope, cluster: Option<Cluster>) -> Result<Prometheus> {
         let endpoint = match &scope.url {
             Some(url) => Some(Endpoint::new(url, &scope.access)?),
             None => None,
         };
-        Ok(Prometheus { name: name.into(), scope, endpoint, snapshot: Mutex::default() })
+        Ok(Prometheus { name: name.into(), scope, cluster, endpoint, snapshot: Mutex::default() })
     }
 
     /// The folder that holds the blocks: a snapshot's, or the data directory itself.
-    async fn folder(&self) -> Result<PathBuf> {
-        let Some(endpoint) = &self.endpoint else { return Ok(self.scope.data.clone()) };
+    async fn folder(&self) -> Result<Folder> {
+        let data = Folder::find(&self.scope.data, self.cluster.as_ref()).await?;
+        let Some(endpoint) = &self.endpoint else { return Ok(data) };
         // Held while it is made: whoever cleans up waits until it is known what it is called.
         let mut held = self.snapshot.lock().await;
         if let Some(earlier) = held.as_mut() {
             earlier.remove().await?;
         }
-        let snapshot = held.insert(Snapshot::begin(endpoint.clone(), self.scope.data.clone(), self.scope.head));
+        let snapshot = held.insert(Snapshot::begin(endpoint.clone(), &data, self.scope.head));
         snapshot.folder().await
     }
 }
@@ -64,10 +75,8 @@ impl Source for Prometheus {
 
     async fn open(&self) -> Result<Opened> {
         let folder = self.folder().await?;
-        let (looked_at, limits) = (folder.clone(), self.scope.limits);
-        let finding = tokio::task::spawn_blocking(move || find_blocks(&looked_at));
-        let (blocks, problems) = finding.await.context(|| "look for blocks".into())??;
-        let (blocks, skipped) = within(blocks, limits, SystemTime::now());
+        let (blocks, problems) = folder.find_blocks().await?;
+        let (blocks, skipped) = within(blocks, self.scope.limits, SystemTime::now());
         let mut inventory = Inventory { skipped, problems, ..Inventory::default() };
         if !self.scope.head {
             let why = "the newest samples, which are in no block yet, are not asked for (head: false)";
@@ -75,7 +84,12 @@ impl Source for Prometheus {
         }
         let unit =
             |block| -> Box<dyn Unit> { Box::new(BlockUnit { name: self.name.clone(), folder: folder.clone(), block }) };
-        Ok(Opened { units: blocks.into_iter().map(unit).collect(), inventory })
+        let mut units: Vec<_> = blocks.into_iter().map(unit).collect();
+        if let Some(server) = &self.scope.alertmanager {
+            let (name, alertmanager) = (self.name.clone(), Alertmanager::new(server)?);
+            units.push(Box::new(SilencesUnit { name, alertmanager }));
+        }
+        Ok(Opened { units, inventory })
     }
 
     async fn close(&self) -> Result<()> {
@@ -89,7 +103,7 @@ impl Source for Prometheus {
 /// One block.
 struct BlockUnit {
     name: String,
-    folder: PathBuf,
+    folder: Folder,
     block: Block,
 }
 
@@ -105,9 +119,24 @@ impl Unit for BlockUnit {
         progress: &dyn Progress,
         stop: &CancellationToken,
     ) -> Result<Inventory> {
-        let folder = self.folder.clone();
-        let reading = Reading { name: &self.name, folder, live: false, format: None };
-        let mut reader = Reader::new(reading, out, progress, stop);
+        let mut inventory = match &self.folder {
+            Folder::Here(folder) => {
+                let reading = Reading { name: &self.name, folder: folder.clone(), live: false, format: None };
+                self.read_here(Reader::new(reading, out, progress, stop)).await?
+            }
+            Folder::Pod(folder) => {
+                let (name, inventory) = (&self.name, Inventory::default());
+                let block = PodBlock { name, folder, out, progress, stop, inventory, is_final: false };
+                block.read(self.block.name(), &self.block.files).await?
+            }
+        };
+        inventory.contents = Contents { metrics: Some(self.block.metrics.clone()), ..Contents::default() };
+        Ok(inventory)
+    }
+}
+
+impl BlockUnit {
+    async fn read_here(&self, mut reader: Reader<'_>) -> Result<Inventory> {
         let files: Vec<_> = self.block.files.iter().map(|file| (file.clone(), file.path.clone())).collect();
         // The last file makes it a block: without one of the others it must not look like one.
         if let Some((meta, others)) = files.split_last() {
@@ -125,7 +154,6 @@ impl Unit for BlockUnit {
                 count: None,
             });
         }
-        inventory.contents = Contents { metrics: Some(self.block.metrics.clone()), ..Contents::default() };
         Ok(inventory)
     }
 }

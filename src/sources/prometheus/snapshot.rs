@@ -1,11 +1,11 @@
 //! A snapshot that is made through Prometheus' admin API, and removed again.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use tokio::task::JoinHandle;
 
+use super::data::Folder;
 use crate::endpoint::Endpoint;
 use crate::error::{Context, Error, Result};
 
@@ -14,7 +14,8 @@ const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// A snapshot, from the moment that it is asked for.
 pub(super) struct Snapshot {
-    data: PathBuf,
+    /// Where snapshots are.
+    folder: Folder,
     state: State,
 }
 
@@ -34,30 +35,31 @@ struct Asked {
 
 impl Snapshot {
     /// Asks for one. Its making goes on when nobody waits for it any more, so that it can be removed.
-    pub fn begin(endpoint: Endpoint, data: PathBuf, head: bool) -> Snapshot {
-        let place = data.clone();
+    pub fn begin(endpoint: Endpoint, data: &Folder, head: bool) -> Snapshot {
+        let folder = data.below("snapshots");
+        let place = folder.clone();
         let making = tokio::spawn(async move {
-            let before = snapshots(place.clone()).await;
+            let before = place.names().await;
             match ask(&endpoint, head).await {
                 Ok(answer) => Asked { answer, left: None },
                 Err(lost) => {
-                    let left = new_one(before, snapshots(place).await);
+                    let left = new_one(before, place.names().await);
                     Asked { answer: Err(lost), left }
                 }
             }
         });
-        Snapshot { data, state: State::Making(making) }
+        Snapshot { folder, state: State::Making(making) }
     }
 
     /// The folder with its blocks.
-    pub async fn folder(&mut self) -> Result<PathBuf> {
+    pub async fn folder(&mut self) -> Result<Folder> {
         let name = self.name().await?;
-        let folder = folder(&self.data, &name);
-        if tokio::fs::metadata(&folder).await.is_ok_and(|there| there.is_dir()) {
+        let folder = self.folder.below(&name);
+        if folder.is_there().await? {
             return Ok(folder);
         }
-        Err(Error::failed(format!("the snapshot is not in {}", folder.display())).hint(
-            "`data.path` must be the data directory of the very Prometheus that `url` names (its --storage.tsdb.path)",
+        Err(Error::failed(format!("the snapshot is not in {}", folder.words())).hint(
+            "`data` must be the data directory of the very Prometheus that `url` names (its --storage.tsdb.path)",
         ))
     }
 
@@ -78,18 +80,13 @@ impl Snapshot {
         // What went wrong with its making was told where it was asked for.
         let _ = self.name().await;
         let State::Made(name) = &self.state else { return Ok(()) };
-        let folder = folder(&self.data, name);
-        match tokio::fs::remove_dir_all(&folder).await {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::failed(format!("remove the snapshot {}", folder.display()))
-                    .because(e)
-                    .hint("remove it by hand: it keeps disk space of blocks that Prometheus has deleted"))
-            }
-            _ => {
-                self.state = State::None;
-                Ok(())
-            }
-        }
+        let folder = self.folder.below(name);
+        folder.remove().await.map_err(|e| {
+            e.within(format!("remove the snapshot {}", folder.words()))
+                .hint("remove it by hand: it keeps disk space of blocks that Prometheus has deleted")
+        })?;
+        self.state = State::None;
+        Ok(())
     }
 }
 
@@ -98,19 +95,6 @@ fn new_one(before: Option<Vec<String>>, after: Option<Vec<String>>) -> Option<St
     let before = before?;
     let mut new = after?.into_iter().filter(|name| !before.contains(name));
     new.next().filter(|_| new.next().is_none())
-}
-
-/// The snapshots that are there; none where that cannot be told.
-async fn snapshots(data: PathBuf) -> Option<Vec<String>> {
-    let looking = tokio::task::spawn_blocking(move || match std::fs::read_dir(folder(&data, "")) {
-        Ok(entries) => entries.map(|entry| entry.ok()?.file_name().into_string().ok()).collect(),
-        Err(e) => (e.kind() == std::io::ErrorKind::NotFound).then(Vec::new),
-    });
-    looking.await.ok()?
-}
-
-fn folder(data: &Path, name: &str) -> PathBuf {
-    data.join("snapshots").join(name)
 }
 
 /// An error means that the answer was lost: what came of it is not known.

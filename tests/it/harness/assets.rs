@@ -42,7 +42,7 @@ assets! {
     age_vectors = "CKBACKUP_TEST_AGE_VECTORS",
     /// The program kustomize.
     kustomize = "CKBACKUP_TEST_KUSTOMIZE",
-    /// The folder with Prometheus and promtool.
+    /// The folder with Prometheus, promtool and Alertmanager.
     prometheus = "CKBACKUP_TEST_PROMETHEUS",
     /// The folder with several releases of Elasticsearch.
     elasticsearch = "CKBACKUP_TEST_ELASTICSEARCH",

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, dead_code, unused_imports)]
 
 pub mod aggregated;
+pub mod alertmanager;
 pub mod api;
 pub mod assets;
 pub mod azure;

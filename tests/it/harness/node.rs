@@ -1,7 +1,7 @@
 //! A whole Kubernetes node, whose pods run: a control plane, containerd and a kubelet. It takes root.
 //!
-//! `tests/rig/node/run` says how it is kept apart from the machine. The images are `busybox:test`, `postgres:test` and
-//! `influxdb:test`, all with busybox as their shell; others cannot be had. A pod that a test may use:
+//! `tests/rig/node/run` says how it is kept apart from the machine. The images are `busybox:test`, `postgres:test`,
+//! `influxdb:test` and `prometheus:test`, all with busybox as their shell; others cannot be had. A pod that a test may use:
 //!
 //! ```yaml
 //! apiVersion: v1

@@ -1,7 +1,6 @@
-//! Runs a `prometheus` step: blocks are put into an empty data directory, and a Prometheus that serves it is asked.
+//! Asks a Prometheus that serves what was restored for the samples of each block.
 
 use std::future::ready;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
@@ -9,19 +8,10 @@ use reqwest::Method;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::apply::{Tally, Work};
-use super::files::{of_the_backup, require_source, write_tree};
-use super::summary::Failure;
-use super::tree::{self, Planned, Tree};
-use crate::config::{Conflict, PrometheusCheck, RestorePrometheus};
+use crate::config::PrometheusCheck;
 use crate::endpoint::Endpoint;
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::inventory::Metrics;
-use crate::sources::{is_block_name, metrics_of};
-use crate::vault::manifest::SourceRecord;
-
-/// The file without which Prometheus takes a folder for no block.
-const META: &str = "/meta.json";
 
 /// How often a Prometheus that starts is asked whether it is ready.
 const POLL: Duration = Duration::from_millis(500);
@@ -35,94 +25,8 @@ const MARKERS: u64 = 10;
 /// Queries at the same time, out of the twenty that Prometheus takes unless it is told otherwise.
 const AT_ONCE: usize = 4;
 
-/// Restores the blocks, and checks that they are there.
-pub async fn restore_prometheus(work: &Work, step: usize, wanted: &RestorePrometheus) -> Result<Tally> {
-    let source = require_source(work, wanted.source.as_str(), "prometheus")?;
-    let planned = tree::plan(&work.backup, wanted.source.as_str(), |_| true).await;
-    let planned = of_the_backup(work, planned).await?;
-    require_room(&wanted.to, &planned).await?;
-    let tree = Tree { to: wanted.to.clone(), conflict: Conflict::Fail, is_last: |path| path.ends_with(META) };
-    // A folder without description is a block that could not be saved whole.
-    let blocks: Vec<_> = planned.folders().into_iter().filter(|block| planned.has(&format!("{block}{META}"))).collect();
-    let mut tally = write_tree(work, step, tree, planned).await?;
-    if work.dry_run || tally.items.failed > 0 {
-        return Ok(tally);
-    }
-    let problems = match check(wanted, source, blocks).await {
-        Ok(problems) => problems,
-        // What was written stays counted.
-        Err(e) => vec![e.one_line()],
-    };
-    let name = work.plan.steps[step].name.to_string();
-    tally.items.failed += problems.len() as u64;
-    let failure = |why| Failure { step: name.clone(), object: wanted.to.display().to_string(), why };
-    tally.failures.extend(problems.into_iter().map(failure));
-    Ok(tally)
-}
-
-/// What is wrong with what was restored.
-async fn check(wanted: &RestorePrometheus, source: &SourceRecord, blocks: Vec<String>) -> Result<Vec<String>> {
-    let found = read_metas(&wanted.to, blocks).await?;
-    let mut problems = Vec::new();
-    let sum = |get: fn(&Metrics) -> u64| found.iter().map(get).sum::<u64>();
-    let all = (found.len() as u64, sum(|m| m.series), sum(|m| m.samples));
-    if let Some(expected) = &source.contents.metrics
-        && all != (expected.blocks, expected.series, expected.samples)
-    {
-        problems.push(format!(
-            "the manifest says {} blocks, {} series and {} samples; the folder has {}, {} and {}",
-            expected.blocks, expected.series, expected.samples, all.0, all.1, all.2
-        ));
-    }
-    if let Some(check) = &wanted.check {
-        problems.extend(ask(check, &found).await?);
-    }
-    Ok(problems)
-}
-
-/// Refuses a data directory with anything else in it, or that a Prometheus uses: what is there is never mixed with what
-/// comes back.
-async fn require_room(to: &Path, planned: &Planned) -> Result<()> {
-    let (to, blocks) = (to.to_path_buf(), planned.folders());
-    let looking = tokio::task::spawn_blocking(move || {
-        let entries = match std::fs::read_dir(&to) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(e) => return Err(Error::failed(format!("read the folder {}", to.display())).because(e)),
-        };
-        for entry in entries {
-            let name = entry.context(|| format!("read the folder {}", to.display()))?.file_name();
-            let name = name.to_string_lossy();
-            let hint = match &*name {
-                "lost+found" => continue,
-                // A restore that was cut off; each file in it is compared.
-                block if blocks.iter().any(|known| known == block) => continue,
-                "lock" => "stop the Prometheus that uses it, then give an empty folder",
-                block if is_block_name(block) => "it has blocks that are not in the backup; give an empty folder",
-                _ => "give an empty folder: what is there is never mixed with what comes back",
-            };
-            return Err(Error::failed(format!("{} is not empty: it has {name}", to.display())).hint(hint));
-        }
-        Ok(())
-    });
-    looking.await.context(|| "look into the data directory".into())?
-}
-
-async fn read_metas(to: &Path, blocks: Vec<String>) -> Result<Vec<Metrics>> {
-    let to = to.to_path_buf();
-    let reading = tokio::task::spawn_blocking(move || {
-        let read = |block: String| {
-            let file: PathBuf = to.join(format!("{block}{META}"));
-            let meta = std::fs::read(&file).context(|| format!("read {}", file.display()))?;
-            metrics_of(&meta)
-        };
-        blocks.into_iter().map(read).collect()
-    });
-    reading.await.context(|| "read what was restored".into())?
-}
-
 /// What a Prometheus that serves the data does not have.
-async fn ask(check: &PrometheusCheck, blocks: &[Metrics]) -> Result<Vec<String>> {
+pub(super) async fn ask(check: &PrometheusCheck, blocks: &[Metrics]) -> Result<Vec<String>> {
     let endpoint = Endpoint::new(&check.url, &check.access)?;
     wait_until_ready(&endpoint, check.timeout).await?;
     let open_left = has_open_left_ranges(&endpoint).await?;
