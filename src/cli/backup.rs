@@ -458,7 +458,7 @@ fn build(source: &SourceSpec, ready: &Ready, settings: &StoreSettings) -> Result
         SourceKind::Kubernetes(scope) => Box::new(Kubernetes::new(name, ready.cluster()?.clone(), scope.clone())),
         SourceKind::Files(scope) => Box::new(Files::new(name, scope.clone())),
         SourceKind::Objects(scope) => Box::new(ObjectStorage::new(name, scope.clone(), settings.clone())),
-        SourceKind::Prometheus(scope) => Box::new(Prometheus::new(name, scope.clone(), cluster()?)?),
+        SourceKind::Prometheus(scope) => Box::new(Prometheus::new(name, *scope.clone(), cluster()?)?),
         SourceKind::Command(scope) => Box::new(Command::new(name, scope.clone(), cluster()?)),
         SourceKind::Elasticsearch(scope) => Box::new(Elasticsearch::new(name, scope.clone())),
     })

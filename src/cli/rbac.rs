@@ -7,10 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{DONE, Global, Outcome, Output};
-use crate::config::{
-    self, CommandPlace, CommandScope, KubernetesScope, Name, PrometheusData, PrometheusScope, Schedule, SourceKind,
-    SourceSpec,
-};
+use crate::config::{self, CommandPlace, KubernetesScope, Name, PrometheusData, Schedule, SourceKind, SourceSpec};
 use crate::error::{Context, Result};
 
 const EXAMPLES: &str = "\
@@ -114,15 +111,19 @@ fn objects(schedule: &Schedule, account: &Name, namespace: &Name) -> Vec<Value> 
 
 /// Where commands are run in pods.
 fn exec_namespaces(schedule: &Schedule) -> BTreeSet<Name> {
-    let namespace = |source: &SourceSpec| match &source.kind {
-        SourceKind::Command(CommandScope { place, .. })
-        | SourceKind::Prometheus(PrometheusScope { data: PrometheusData::Pod { place, .. }, .. }) => match place {
-            CommandPlace::Pod { namespace, .. } => Some(namespace.clone()),
-            CommandPlace::Here => None,
+    let place = |source: &SourceSpec| match &source.kind {
+        SourceKind::Command(scope) => Some(scope.place.clone()),
+        SourceKind::Prometheus(scope) => match &scope.data {
+            PrometheusData::Pod { place, .. } => Some(place.clone()),
+            PrometheusData::Folder(_) => None,
         },
         _ => None,
     };
-    schedule.sources.iter().filter_map(namespace).collect()
+    let namespace = |place| match place {
+        CommandPlace::Pod { namespace, .. } => Some(namespace),
+        CommandPlace::Here => None,
+    };
+    schedule.sources.iter().filter_map(place).filter_map(namespace).collect()
 }
 
 /// What must be listed; and the uid of `kube-system`, by which a cluster is recognised.

@@ -157,7 +157,7 @@ fn data(raw: &raw::PrometheusData, path: &str, folder: &Path, problems: &mut Pro
 
 /// A path in a container, which is absolute.
 fn directory(text: &str, path: &str, problems: &mut Problems<'_>) -> Option<String> {
-    if text.starts_with('/') && text.trim_end_matches('/') != "" {
+    if text.starts_with('/') && !text.trim_end_matches('/').is_empty() {
         return Some(text.trim_end_matches('/').into());
     }
     problems.add(path, format!("`{text}` is no path of a folder in a container; it begins with `/`"));

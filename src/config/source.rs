@@ -46,7 +46,7 @@ pub enum SourceKind {
     /// Files in a folder.
     Files(FilesScope),
     /// The metrics of a Prometheus.
-    Prometheus(PrometheusScope),
+    Prometheus(Box<PrometheusScope>),
     /// The indices of an Elasticsearch or OpenSearch.
     Elasticsearch(ElasticsearchScope),
     /// The objects of a bucket or folder.
@@ -171,7 +171,9 @@ fn source_kind(raw: &raw::Source, path: &str, folder: &Path, problems: &mut Prob
     match (&raw.kubernetes, &raw.files, &raw.prometheus, &raw.objects, &raw.elasticsearch, &raw.command) {
         (Some(raw), ..) => scope::validate(raw, &path, problems).map(SourceKind::Kubernetes),
         (_, Some(raw), ..) => files(raw, &path, folder, problems).map(SourceKind::Files),
-        (_, _, Some(raw), ..) => prometheus::validate(raw, &path, folder, problems).map(SourceKind::Prometheus),
+        (_, _, Some(raw), ..) => {
+            prometheus::validate(raw, &path, folder, problems).map(|scope| SourceKind::Prometheus(Box::new(scope)))
+        }
         (.., Some(raw), _, _) => objects::validate(raw, &path, folder, problems).map(SourceKind::Objects),
         (.., Some(raw), _) => elasticsearch::validate(raw, &path, folder, problems).map(SourceKind::Elasticsearch),
         (.., Some(raw)) => command::validate(raw, &path, problems).map(SourceKind::Command),
