@@ -130,7 +130,7 @@ fn unknown_keys_are_named_with_the_nearest_known_one() {
     assert_eq!(
         wrong(PLAN, "expect: 1m", "colour: red"),
         "unknown key `colour` at s/x.yaml:9:7; known are: `name`, `after`, `expect`, `apply`, `gate`, `manual`, \
-         `files`, `prometheus`, `elasticsearch`, `objects`"
+         `files`, `prometheus`, `elasticsearch`, `objects`, `command`"
     );
     assert_eq!(
         wrong(SCHEDULE, "kubernetes:", "kuberntes:"),
@@ -438,7 +438,7 @@ fn steps_have_one_action_and_their_own_name() {
     assert_eq!(
         wrong(PLAN, "      apply: {}\n", ""),
         "`spec.steps[2]` at s/x.yaml:13:7: step `rest` does nothing; give it `apply`, `gate`, `manual`, `files`, \
-         `prometheus`, `elasticsearch`, `objects`"
+         `prometheus`, `elasticsearch`, `objects`, `command`"
     );
     assert_eq!(
         wrong(PLAN, "apply: {}", "apply: {}\n      manual: {title: x}"),
