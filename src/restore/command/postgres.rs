@@ -96,7 +96,7 @@ impl Way<'_> {
     /// Roles that are there are not made again, but get what the backup says of them: all but the one that we came in with.
     async fn restore_roles(&self, postgres: &Postgres) -> Result<()> {
         let there = self.ask_postgres(postgres, MAINTENANCE, "select rolname from pg_roles").await?;
-        let there: BTreeSet<String> = there.lines().flat_map(|name| making(name)).collect();
+        let there: BTreeSet<String> = there.lines().flat_map(making).collect();
         let own = changing(&postgres.user);
         let all = self.outputs.text(ROLES).await?;
         let is_kept = |line: &&str| !there.contains(*line) && !own.iter().any(|begin| line.starts_with(begin));
