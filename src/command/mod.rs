@@ -145,10 +145,14 @@ pub async fn give(mut running: Running, bytes: Vec<u8>) -> Result<Exit> {
         let _ = input.write_all(&bytes).await;
         let _ = input.shutdown().await;
     };
-    let mut rest = [0; 8192];
-    let reading = async { while let Ok(1..) = running.output.read(&mut rest).await {} };
-    tokio::join!(giving, reading);
+    tokio::join!(giving, discard(&mut running.output));
     running.end().await
+}
+
+/// Takes what a command writes for nothing: it would wait for that.
+pub async fn discard(output: &mut Output) {
+    let mut rest = [0; 8192];
+    while let Ok(1..) = output.read(&mut rest).await {}
 }
 
 /// A command for people: its program, as arguments may be long, and may be secret.

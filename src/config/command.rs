@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::duration::parse_duration;
 use super::names::Name;
-use super::plan::Conflict;
+use super::plan::{Conflict, optional_conflict};
 use super::problems::{Problems, listed, suggestion};
 use super::raw;
 
@@ -177,10 +177,7 @@ pub(super) fn validate_step(
     let timeout = timeout(raw.timeout.as_deref(), DEFAULT_COMMAND_TIMEOUT, &key("timeout"), problems);
     let workload = |(at, raw)| workload(raw, &format!("{path}.scale[{at}]"), problems);
     let scale: Vec<_> = raw.scale.iter().enumerate().map(workload).collect();
-    let conflict = match &raw.conflict {
-        None => Some(None),
-        Some(text) => problems.parse(&key("conflict"), text).map(Some),
-    };
+    let conflict = optional_conflict(raw.conflict.as_ref(), &key("conflict"), problems);
     Some(RestoreCommand {
         source: source?,
         place: place?,

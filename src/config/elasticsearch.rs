@@ -6,7 +6,7 @@ use url::Url;
 
 use super::filter::{Filter, Patterns};
 use super::names::Name;
-use super::plan::Conflict;
+use super::plan::{Conflict, optional_conflict};
 use super::problems::Problems;
 use super::raw;
 use super::source::{HttpAccess, http_access, http_url};
@@ -117,10 +117,7 @@ pub(super) fn validate_step(
             }
         },
     };
-    let conflict = match &raw.conflict {
-        None => Some(None),
-        Some(text) => problems.parse(&key("conflict"), text).map(Some),
-    };
+    let conflict = optional_conflict(raw.conflict.as_ref(), &key("conflict"), problems);
     let lanes = lanes(raw.parallelism, path, problems);
     Some(RestoreElasticsearch {
         source: source?,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::location::{self, VaultLocation};
 use super::names::Name;
 use super::paths::{self, PathFilter};
-use super::plan::Conflict;
+use super::plan::{Conflict, optional_conflict};
 use super::problems::Problems;
 use super::raw;
 use super::source::{Limits, LogFormat, limits, log_format};
@@ -81,10 +81,7 @@ pub(super) fn validate_step(
     };
     let place = place(&given, raw.credentials_file.as_deref(), path, folder, problems);
     let names = paths::validate(&raw.names, &format!("{path}.names"), problems);
-    let conflict = match &raw.conflict {
-        None => Some(None),
-        Some(text) => problems.parse(&format!("{path}.conflict"), text).map(Some),
-    };
+    let conflict = optional_conflict(raw.conflict.as_ref(), &format!("{path}.conflict"), problems);
     Some(RestoreObjects { source: source?, place: place?, names: names?, conflict: conflict? })
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(super) use self::read::validate;
+pub(super) use self::read::{optional_conflict, validate};
 use super::command::{CommandPlace, RestoreCommand};
 use super::duration::Rto;
 use super::elasticsearch::RestoreElasticsearch;

@@ -120,7 +120,12 @@ fn files(raw: &raw::RestoreFiles, path: &str, file: &Path, problems: &mut Proble
     Some(RestoreFiles { source: from?, to: to?, names: names?, conflict: conflict? })
 }
 
-fn optional_conflict(given: Option<&String>, path: &str, problems: &mut Problems<'_>) -> Option<Option<Conflict>> {
+/// The outer option is empty when it is wrong, the inner one when there is none.
+pub(in crate::config) fn optional_conflict(
+    given: Option<&String>,
+    path: &str,
+    problems: &mut Problems<'_>,
+) -> Option<Option<Conflict>> {
     match given {
         None => Some(None),
         Some(text) => problems.parse(path, text).map(Some),

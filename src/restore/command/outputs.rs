@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use futures::StreamExt;
 use sha2::{Digest, Sha256};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
 use super::super::apply::Work;
 use super::super::files::of_the_backup;
 use super::super::summary::Outcome;
 use crate::archive::frame;
 use crate::archive::index::Entry;
-use crate::command::{Exit, Input, Record, Running, Saved};
+use crate::command::{Exit, Input, Record, Running, Saved, discard};
 use crate::error::{Context, Error, Result};
 use crate::reader::StoredFrame;
 
@@ -103,8 +103,9 @@ impl<'a> Outputs<'a> {
 
     async fn prove(&self, output: &Output, record: &Record) -> Result<()> {
         let (mut digest, mut bytes) = (Sha256::new(), 0);
-        let parts: Vec<_> = output.parts.iter().map(|part| self.part(part)).collect();
-        let mut parts = futures::stream::iter(parts).buffered(AHEAD);
+        // Made when it is their turn: there may be many.
+        let parts = futures::stream::iter(0..output.parts.len()).map(|at| self.part(&output.parts[at]));
+        let mut parts = parts.buffered(AHEAD);
         while let Some(part) = parts.next().await {
             let part = part?;
             digest.update(&part);
@@ -149,11 +150,8 @@ impl<'a> Outputs<'a> {
         let output = self.all.get(file).ok_or_else(|| Error::failed(format!("the backup has no output {file}")))?;
         let input = running.input.take().ok_or_else(|| Error::failed("the command has no input"))?;
         let sending = self.send_parts(output, (before, behind), input, sent);
-        // What it writes must be taken, or it waits for that.
-        let mut rest = [0; 8192];
-        let reading = async { while let Ok(1..) = running.output.read(&mut rest).await {} };
         let reading = async {
-            reading.await;
+            discard(&mut running.output).await;
             Ok(())
         };
         let (sent_all, ()) = tokio::try_join!(sending, reading)?;
@@ -177,8 +175,9 @@ impl Outputs<'_> {
         if input.write_all(before.as_bytes()).await.is_err() {
             return Ok(false);
         }
-        let parts: Vec<_> = output.parts.iter().map(|part| self.part(part)).collect();
-        let mut parts = futures::stream::iter(parts).buffered(AHEAD);
+        // Made when it is their turn: there may be many.
+        let parts = futures::stream::iter(0..output.parts.len()).map(|at| self.part(&output.parts[at]));
+        let mut parts = parts.buffered(AHEAD);
         while let Some(part) = parts.next().await {
             let part = of_the_backup(self.work, part).await?;
             if input.write_all(&part).await.is_err() {

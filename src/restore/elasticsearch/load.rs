@@ -105,8 +105,9 @@ impl Load<'_> {
                 Ok::<_, Error>(())
             }
         };
-        let sending = frames.iter().map(send).collect::<Vec<_>>();
-        futures::stream::iter(sending).buffer_unordered(self.lanes).try_collect::<()>().await?;
+        // Made when it is their turn: a large index has many frames.
+        let sending = futures::stream::iter(0..frames.len()).map(|at| send(&frames[at]));
+        sending.buffer_unordered(self.lanes).try_collect::<()>().await?;
         Ok(Loaded { sent: sent.into_inner(), ..refused.into_inner() })
     }
 
