@@ -64,3 +64,4 @@ mod vault_races;
 mod vault_stage;
 mod vault_stock_tools;
 mod vault_trust;
+mod whole_platform;

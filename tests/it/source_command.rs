@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 
 use crate::data_stage::{DataStage, id_of, record};
 use crate::harness::control_plane::write_kubeconfig;
+use crate::harness::exec::output_of;
 use crate::harness::{Api, Ckbackup, Finished, Node, eventually, shared_node};
 use crate::job_rights::{collection, printed_in, token};
-use crate::node::{PODS, output_of};
+use crate::node::PODS;
 use crate::vault_stage::Place;
 
 fn shell(script: &str) -> Value {

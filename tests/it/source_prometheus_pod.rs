@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::data_stage::{DataStage, id_of, noise, record, tree, write};
+use crate::harness::exec::{exec, output_of};
 use crate::harness::prometheus::{Prometheus, make_blocks};
 use crate::harness::{Action, Ckbackup, FaultProxy, Node, eventually, shared_node};
-use crate::node::{exec, output_of};
 use crate::source_prometheus::{HOURS, all_samples, metrics, samples};
 use crate::vault_stage::Place;
 

@@ -52,6 +52,8 @@ assets! {
     node = "CKBACKUP_TEST_NODE",
     /// The folder with containerd and images, as `tests/rig/node/containers` describes it.
     containers = "CKBACKUP_TEST_CONTAINERS",
+    /// The library that gives a program another clock.
+    faketime = "CKBACKUP_TEST_FAKETIME",
 }
 
 /// The assets of this machine. A test that needs them fails when they are missing: it never skips itself.

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -227,6 +227,13 @@ impl Finished {
     #[track_caller]
     pub fn expect_success(self) -> Self {
         self.expect(0)
+    }
+
+    /// What was run, as it would be typed.
+    pub fn command(&self) -> String {
+        let words = self.shown.iter().map(|word| word.to_string_lossy());
+        let program = Path::new(env!("CARGO_BIN_EXE_ckbackup")).to_string_lossy().into_owned();
+        words.collect::<Vec<_>>().join(" ").replacen(&program, "ckbackup", 1)
     }
 
     /// Standard output as JSON.

@@ -13,6 +13,8 @@ pub mod assets;
 pub mod azure;
 pub mod command;
 pub mod control_plane;
+pub mod exec;
+pub mod fast_clock;
 pub mod fault_proxy;
 pub mod node;
 pub mod prometheus;

@@ -167,7 +167,7 @@ pub async fn shared_node() -> &'static Node {
 }
 
 /// Of pods and of nodes.
-fn is_ready(object: &Value) -> bool {
+pub fn is_ready(object: &Value) -> bool {
     let conditions = object["status"]["conditions"].as_array();
     conditions.into_iter().flatten().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
