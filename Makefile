@@ -6,13 +6,18 @@ SHELL := /bin/bash
 # Evaluated apart from eval: the exit code of a command substitution inside eval would be lost.
 environment = environment=$$(tests/rig/setup --print-env $(1)) && eval "$$environment"
 
-.PHONY: help demo test bench lint clean
+.PHONY: help demo demo-full test bench lint clean
 
 help: ## show this
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1|\2/' | awk -F"|" '{ printf "%-14s%s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/' | awk -F"|" '{ printf "%-18s%s\n", $$1, $$2 }'
 
 demo: ## lose a small platform and get it back, on a real API server
 	@tests/rig/demo
+
+demo-full: ## the same with a whole platform of real servers: pods, databases, metrics, logs
+	@tests/rig/setup test
+	@echo "building ckbackup and its tests (up to 8 minutes on 2 cores, once per checkout)" >&2
+	@$(call environment,test) && cargo test --quiet --test it -- whole_platform:: --nocapture
 
 test: ## all tests, on real servers
 	@tests/rig/setup test

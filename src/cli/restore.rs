@@ -201,10 +201,8 @@ fn human(summary: &RestoreSummary, form: Output) -> String {
     for step in &summary.steps {
         let items = &step.items;
         let numbers = match step.kind {
-            "apply" | "files" | "prometheus" => {
-                [items.created, items.updated, items.unchanged, items.skipped, items.failed].map(count)
-            }
-            _ => Default::default(),
+            "gate" | "manual" => Default::default(),
+            _ => [items.created, items.updated, items.unchanged, items.skipped, items.failed].map(count),
         };
         let first = [step.name.clone(), step.status.to_string(), span(step.seconds)];
         table.row(first.into_iter().chain(numbers).chain([step.note.clone().unwrap_or_default()]));

@@ -25,6 +25,10 @@ impl Place {
                 return self.no_bucket(what_the_store_said(&e));
             }
             object_store::Error::NotFound { .. } => Error::failed(format!("{place} is not there")),
+            _ if says(&e, "RequestTimeTooSkewed") => {
+                Error::failed(format!("{doing} {place}: this machine's clock and the storage's are too far apart"))
+                    .hint("compare `date -u` with a clock that is right, set what is wrong, and run it again")
+            }
             _ if is_forbidden(&e) => Error::failed(format!("no permission to {doing} {place}"))
                 .hint(format!("check the credentials in the environment and what they allow on this {}", self.noun)),
             _ if METADATA_SERVICES.iter().any(|path| says(&e, path)) => Error::failed(format!(

@@ -2,6 +2,7 @@
 
 use ckbackup::drill::sandbox::free_port;
 
+use crate::harness::assets::assets;
 use crate::harness::control_plane::shared;
 use crate::harness::{BucketKind, Ckbackup, Credentials, S3Server};
 use crate::vault_faults::noise;
@@ -60,6 +61,19 @@ async fn credentials_that_are_missing_are_named() {
     let failed = stage.backup(&place).run().await.expect(1);
     assert!(failed.stderr.contains("error: no credentials for s3://vault"), "{failed}");
     assert!(failed.stderr.contains("hint: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"), "{failed}");
+}
+
+/// What is signed an hour ago is refused like what is not allowed.
+#[tokio::test]
+async fn a_clock_that_is_wrong_is_told() {
+    let stage = Stage::empty().await;
+    let s3 = S3Server::start(&stage.scratch).await;
+    s3.create_bucket("vault", BucketKind::Plain).await;
+    let mut place = Place::bucket(&s3, "vault/prod");
+    place.env.extend([("LD_PRELOAD", assets().faketime.display().to_string()), ("FAKETIME", "-1h".into())]);
+    let failed = stage.backup(&place).run().await.expect(1);
+    assert!(failed.stderr.contains("this machine's clock and the storage's are too far apart"), "{failed}");
+    assert!(failed.stderr.contains("hint: compare `date -u`") && !failed.stderr.contains("permission"), "{failed}");
 }
 
 #[tokio::test]

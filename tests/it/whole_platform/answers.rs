@@ -26,7 +26,7 @@ pub async fn ask(servers: &Servers, newest: i64) -> Vec<Answer> {
     let samples = format!("sum_over_time(count({{__name__=~\"m.+\"}})[{HOURS}h:1m])");
     note(&format!("Prometheus: samples of {SERIES} series"), servers.query(&samples, end - 60).await);
     note("Prometheus: sum of their last values", servers.query("sum({__name__=~\"m.+\"})", end - 60).await);
-    note("Prometheus: was it up a minute before the backup", servers.query("max(up)", newest).await);
+    note("Prometheus: was it up a second before the backup", servers.query("max(up)", newest).await);
     let silences = servers.alertmanager.silences().await;
     let comments: Vec<_> = silences.iter().map(|silence| silence["comment"].as_str().unwrap_or_default()).collect();
     note("Alertmanager: silences", comments.join(", "));

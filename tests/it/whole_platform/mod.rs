@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use self::servers::Servers;
 use crate::harness::fast_clock::FastClock;
 use crate::harness::s3_client::REGION;
-use crate::harness::{BucketKind, Ckbackup, Finished, S3Server, Scratch, eventually, s3};
+use crate::harness::{BucketKind, Ckbackup, Finished, S3Server, Scratch, s3};
 
 /// How long the day before the window is to take.
 const DAY: Duration = Duration::from_secs(25);
@@ -32,6 +32,8 @@ async fn everything_is_saved_at_night_lost_and_found_again() {
 
     let newest = night(&story, &vault, &living).await;
     let before = answers::ask(&living, newest).await;
+    let silent = before.iter().find(|answer| answer.answer.is_empty() || answer.answer == "nothing");
+    assert_eq!(silent, None, "an answer that says nothing proves nothing");
     story.title("Everything is lost: the cluster with its volumes, logs, metrics, silences, archive");
     drop(living);
     drop(old);
@@ -55,6 +57,7 @@ async fn everything_is_saved_at_night_lost_and_found_again() {
 /// know.
 async fn night(story: &Story, vault: &Vault, living: &Servers) -> i64 {
     story.title("A day passes, and a window opens: the scheduler, whose clock is fast until then");
+    story.say("(Its clock begins 15 hours behind, of which the storage complains: a warning that is expected.)");
     let starts = write_schedule(story, vault, living).await;
     let show = Ckbackup::new(&story.scratch).args(["schedule", "next", "--count", "1", "-f", "schedules/nightly.yaml"]);
     story.verb(show).await;
@@ -62,17 +65,14 @@ async fn night(story: &Story, vault: &Vault, living: &Servers) -> i64 {
     let scheduler = vault.ckbackup(story, "scheduler -f schedules --kubeconfig").arg(living.node.kubeconfig());
     let running = scheduler.envs(clock.env()).timeout(LONG).start().await;
     clock.run().await;
-    let committed = async || {
-        let listed = vault.ckbackup(story, "list --cluster workload-1 -o json").run().await;
-        listed.code() == Some(0) && listed.json()["backups"].as_array().is_some_and(|all| all.len() == 1)
-    };
-    eventually("the night has its backup", async || committed().await).await;
+    // That is the last thing it does in a night.
+    running.says("older folders removed").await;
     running.signal("TERM");
     story.show(&running.finish().await.expect_success());
     story.title("The backup, read back whole");
     story.verb(vault.ckbackup(story, "verify latest --cluster workload-1")).await;
     story.verb(vault.ckbackup(story, "list --cluster workload-1")).await;
-    starts.as_second() - 60
+    starts.as_second() - 1
 }
 
 /// Writes a schedule whose run comes when a fast clock has caught up; returns when it comes.
