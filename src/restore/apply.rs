@@ -15,7 +15,7 @@ use super::compile::{Compiled, SavedType};
 use super::limit::{Limiter, Place};
 use super::owners::Waiting;
 use super::rules::{Facts, fit, text};
-use super::scale::AllScaled;
+use super::scale::Interim;
 use super::summary::{Failure, Items, Outcome, Standing};
 use super::target::{Target, Unserved};
 use super::write::{Fitted, InVain, Lost, Writer, Written};
@@ -63,8 +63,8 @@ pub struct Work {
     pub lost: CancellationToken,
     /// What came of each step so far; of one that is cut off, this is what stands.
     pub tallies: Vec<Arc<Mutex<Tally>>>,
-    /// Workloads that are scaled to zero at the moment.
-    pub scaled: AllScaled,
+    /// What is otherwise in the cluster only while the restore runs.
+    pub interim: Interim,
     /// Who is told.
     pub progress: Arc<dyn Progress>,
 }

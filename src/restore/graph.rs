@@ -229,7 +229,7 @@ async fn cut_off(work: &Work, step: usize, begun: bool, failures: &mut Vec<Failu
 /// What steps that were cut off had scaled to zero.
 async fn scale_back(work: &Work) -> Vec<Failure> {
     let Some(target) = &work.target else { return Vec::new() };
-    let failed = back_at_the_end(target.cluster(), &work.scaled).await;
+    let failed = back_at_the_end(target.cluster(), &work.interim).await;
     failed.into_iter().map(|(object, why)| Failure { step: "scale".into(), object, why }).collect()
 }
 

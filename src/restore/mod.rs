@@ -115,7 +115,7 @@ impl Restore {
             broken: Default::default(),
             lost: CancellationToken::new(),
             tallies,
-            scaled: Default::default(),
+            interim: Default::default(),
             progress: self.progress,
         });
         let done = graph::run(&work, self.operator, self.cancel).await?;

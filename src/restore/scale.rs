@@ -27,8 +27,26 @@ pub struct Scaled {
     former: u64,
 }
 
-/// All that are scaled to zero at the moment, of all steps: whoever ends the restore brings them back.
-pub type AllScaled = Mutex<Vec<Scaled>>;
+/// What all steps have in the cluster only meanwhile: whoever ends the restore puts it right.
+#[derive(Debug, Default)]
+pub struct Interim {
+    /// Workloads that are scaled to zero.
+    scaled: Mutex<Vec<Scaled>>,
+    /// The paths of pods that were made.
+    pods: Mutex<Vec<String>>,
+}
+
+impl Interim {
+    /// A pod is about to be made at this path.
+    pub async fn add_pod(&self, path: &str) {
+        self.pods.lock().await.push(path.into());
+    }
+
+    /// It is gone.
+    pub async fn forget_pod(&self, path: &str) {
+        self.pods.lock().await.retain(|pod| pod != path);
+    }
+}
 
 impl Scaled {
     fn words(&self) -> String {
@@ -41,12 +59,12 @@ fn shown(workload: &Workload) -> String {
 }
 
 /// Scales all of them to zero, and waits until none of their pods is left.
-pub async fn to_zero(cluster: &Cluster, workloads: &[Workload], all: &AllScaled) -> Result<()> {
+pub async fn to_zero(cluster: &Cluster, workloads: &[Workload], interim: &Interim) -> Result<()> {
     let mut selectors = Vec::new();
     for workload in workloads {
         let object = get(cluster, workload).await?;
         let former = former(&object);
-        all.lock().await.push(Scaled { workload: workload.clone(), former });
+        interim.scaled.lock().await.push(Scaled { workload: workload.clone(), former });
         let annotations = json!({ FORMER: former.to_string() });
         let zero = json!({ "metadata": { "annotations": annotations }, "spec": { "replicas": 0 } });
         patch(cluster, workload, &zero).await?;
@@ -71,9 +89,9 @@ fn former(object: &Value) -> u64 {
 
 /// Gives those of a step their former count: all first, as they may need each other, then each is waited for. The first error is
 /// told, in words what was done.
-pub async fn back(cluster: &Cluster, workloads: &[Workload], all: &AllScaled) -> Result<Vec<String>> {
+pub async fn back(cluster: &Cluster, workloads: &[Workload], interim: &Interim) -> Result<Vec<String>> {
     let mine: Vec<Scaled> = {
-        let mut all = all.lock().await;
+        let mut all = interim.scaled.lock().await;
         let (mine, others) = all.drain(..).partition(|scaled| workloads.contains(&scaled.workload));
         *all = others;
         mine
@@ -88,10 +106,16 @@ pub async fn back(cluster: &Cluster, workloads: &[Workload], all: &AllScaled) ->
     first.map(|()| mine.iter().map(Scaled::words).collect())
 }
 
-/// The same for all that are left when a restore was cut off, without waiting for them.
-pub async fn back_at_the_end(cluster: &Cluster, all: &AllScaled) -> Vec<(String, String)> {
+/// The same for all that are left when a restore was cut off, without waiting for them. Pods go first, as they may hold a volume.
+pub async fn back_at_the_end(cluster: &Cluster, interim: &Interim) -> Vec<(String, String)> {
     let mut failed = Vec::new();
-    for scaled in all.lock().await.drain(..) {
+    for pod in interim.pods.lock().await.drain(..) {
+        match Retry::default().run(|| cluster.delete(&pod)).await {
+            Err(e) if e.code() != Some(404) => failed.push((pod, e.to_string())),
+            _ => {}
+        }
+    }
+    for scaled in interim.scaled.lock().await.drain(..) {
         if let Err(e) = give_back(cluster, &scaled).await {
             failed.push((shown(&scaled.workload), e.one_line()));
         }

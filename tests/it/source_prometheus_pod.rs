@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::data_stage::{DataStage, id_of, noise, record, tree, write};
+use crate::harness::control_plane::write_kubeconfig;
 use crate::harness::exec::{exec, output_of};
 use crate::harness::prometheus::{Prometheus, make_blocks};
 use crate::harness::{Action, Ckbackup, FaultProxy, Node, eventually, shared_node};
@@ -300,6 +301,29 @@ async fn blocks_go_into_the_volume_of_a_workload_which_runs_again_and_has_every_
     let refused = restore("data-prometheus-0").run().await.expect(3);
     assert!(refused.stdout.contains("is not empty: it has 01BX5ZZKBKACTAV9WEVGEMMVS1"), "{refused}");
     runs_as_before(node, &namespace).await;
+    in_pod("rmdir /prometheus/01BX5ZZKBKACTAV9WEVGEMMVS1").await;
+
+    // Ctrl-C, while the pod that writes is there.
+    let (api, file) = (node.api(), |name: &str| node.kubeconfig().with_file_name(name));
+    let text = |name: &str| std::fs::read_to_string(file(name)).unwrap();
+    let proxy = FaultProxy::tls(text("server").trim(), &text("ca.crt"), |request| match request.is("GET", "/exec") {
+        true => Action::Hang,
+        false => Action::Forward,
+    });
+    let slow = write_kubeconfig(&stage.scratch, "slow", proxy.url(), proxy.ca_pem(), text("token").trim());
+    let workload = json!({"kind": "StatefulSet", "namespace": namespace, "name": "prometheus"});
+    let wanted = json!({"source": "data", "pod": {"workload": workload, "claim": "data-prometheus-0"}});
+    let step = json!([{"name": "metrics", "prometheus": wanted}]);
+    let running = stage.restore(&place, &id, step).arg("--kubeconfig").arg(slow).start().await;
+    eventually("its pod is asked", async || proxy.count("GET", "/exec") > 0).await;
+    running.signal("INT");
+    let stopped = running.finish().await.expect(130);
+    let helper = format!("/api/v1/namespaces/{namespace}/pods/ckbackup-restore-data-prometheus-0");
+    eventually("its pod is removed", async || api.find(&helper).await.is_none()).await;
+    node.pod_ready(&namespace, "prometheus-0").await;
+    assert!(!stopped.stderr.contains("failed"), "{stopped}");
+    runs_as_before(node, &namespace).await;
+
     let other = restore("data-prometheus-1").run().await.expect(3);
     assert!(other.stdout.contains("persistentvolumeclaims/data-prometheus-1"), "{other}");
     runs_as_before(node, &namespace).await;

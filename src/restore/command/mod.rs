@@ -72,14 +72,14 @@ impl Way<'_> {
         }
         self.prove_readable(&planned).await?;
         let restored = match cluster {
-            Some(cluster) => match scale::to_zero(cluster, &self.wanted.scale, &self.work.scaled).await {
+            Some(cluster) => match scale::to_zero(cluster, &self.wanted.scale, &self.work.interim).await {
                 Ok(()) => self.restore_in_time(planned, tally).await,
                 Err(e) => Err(e),
             },
             None => self.restore_in_time(planned, tally).await,
         };
         let back = match cluster {
-            Some(cluster) => scale::back(cluster, &self.wanted.scale, &self.work.scaled).await,
+            Some(cluster) => scale::back(cluster, &self.wanted.scale, &self.work.interim).await,
             None => Ok(Vec::new()),
         };
         match (restored, back) {

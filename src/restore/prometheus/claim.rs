@@ -91,11 +91,11 @@ pub(super) async fn write(
         None
     } else {
         let (cluster, workloads) = (target.cluster(), std::slice::from_ref(&claim.workload));
-        let put = match scale::to_zero(cluster, workloads, &work.scaled).await {
+        let put = match scale::to_zero(cluster, workloads, &work.interim).await {
             Ok(()) => putting.put_through(cluster, &writer).await,
             Err(e) => Err(e),
         };
-        let back = scale::back(cluster, workloads, &work.scaled).await;
+        let back = scale::back(cluster, workloads, &work.interim).await;
         let Put { outcomes, found } = put?;
         outcomes.into_iter().for_each(|(block, outcome)| tally.add(&name, &block, outcome));
         tally.notes.extend(back?);
@@ -132,11 +132,11 @@ fn shell(script: &str, more: &[&str]) -> Vec<String> {
 impl Putting<'_> {
     /// The pod goes again, whatever came of it.
     async fn put_through(&self, cluster: &Cluster, writer: &Writer) -> Result<Put> {
-        let put = match writer.start(cluster).await {
+        let put = match writer.start(cluster, &self.work.interim).await {
             Ok(place) => self.put(&place, writer.path()).await,
             Err(e) => Err(e),
         };
-        let removed = writer.remove(cluster).await;
+        let removed = writer.remove(cluster, &self.work.interim).await;
         let put = put?;
         removed.map(|()| put)
     }

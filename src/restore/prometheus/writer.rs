@@ -9,6 +9,7 @@ use crate::cluster::{Cluster, FoundPod, Retry};
 use crate::command::Place;
 use crate::config::DataClaim;
 use crate::error::{Error, Result};
+use crate::restore::scale::Interim;
 
 /// How long it may take until it runs, or is gone.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -77,9 +78,10 @@ impl Writer {
     }
 
     /// Makes it, and waits until it runs.
-    pub async fn start(&self, cluster: &Cluster) -> Result<Place> {
-        // Of a restore that was cut off.
-        self.remove(cluster).await?;
+    pub async fn start(&self, cluster: &Cluster, interim: &Interim) -> Result<Place> {
+        // Of a restore that was killed.
+        self.remove(cluster, interim).await?;
+        interim.add_pod(&self.object()).await;
         let doing = || format!("make pod {}/{}", self.namespace, self.name);
         let pods = format!("/api/v1/namespaces/{}/pods", self.namespace);
         let made = cluster.create(&pods, self.pod.to_string().into());
@@ -109,7 +111,7 @@ impl Writer {
     }
 
     /// Removes it, and waits until it is gone: the volume is used by it until then.
-    pub async fn remove(&self, cluster: &Cluster) -> Result<()> {
+    pub async fn remove(&self, cluster: &Cluster, interim: &Interim) -> Result<()> {
         let doing = || format!("remove pod {}/{}", self.namespace, self.name);
         let path = self.object();
         match Retry::default().run(|| cluster.delete(&path)).await {
@@ -119,7 +121,10 @@ impl Writer {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match cluster.get(&path, None, TIMEOUT).await {
-                Err(e) if e.code() == Some(404) => return Ok(()),
+                Err(e) if e.code() == Some(404) => {
+                    interim.forget_pod(&path).await;
+                    return Ok(());
+                }
                 _ if Instant::now() >= deadline => {
                     return Err(Error::failed(format!(
                         "{}: it is still there after {} s",
