@@ -57,6 +57,40 @@ pub struct Events {
     pub first: Timestamp,
     /// When the latest happened.
     pub last: Timestamp,
+    /// From when to when each file goes, where these are of several: what is taken over from a backup counts as one.
+    #[serde(skip)]
+    pub files: Vec<(Timestamp, Timestamp)>,
+}
+
+impl Events {
+    /// Adds those of other files.
+    pub fn add(&mut self, more: &Events) {
+        if self.files.is_empty() {
+            self.files = self.spans();
+        }
+        self.files.extend(more.spans());
+        self.count += more.count;
+        self.first = self.first.min(more.first);
+        self.last = self.last.max(more.last);
+    }
+
+    /// Within one of these nothing is missing; between two of them something may be.
+    fn spans(&self) -> Vec<(Timestamp, Timestamp)> {
+        match self.files.is_empty() {
+            true => vec![(self.first, self.last)],
+            false => self.files.clone(),
+        }
+    }
+
+    /// Whether the file is among them that had `last` as its newest event. An error otherwise: when the next one happened,
+    /// if there is one.
+    pub fn go_on_from(&self, last: Timestamp) -> Result<(), Option<Timestamp>> {
+        let spans = self.spans();
+        match spans.iter().any(|(first, until)| *first <= last && last <= *until) {
+            true => Ok(()),
+            false => Err(spans.iter().map(|(first, _)| *first).filter(|first| *first > last).min()),
+        }
+    }
 }
 
 /// What a time series database says of what was saved.
@@ -125,11 +159,7 @@ impl Contents {
 
     /// Adds what another part holds.
     pub fn add(&mut self, other: &Contents) {
-        add_to(&mut self.events, &other.events, |all, more| {
-            all.count += more.count;
-            all.first = all.first.min(more.first);
-            all.last = all.last.max(more.last);
-        });
+        add_to(&mut self.events, &other.events, Events::add);
         add_to(&mut self.metrics, &other.metrics, |all, more| {
             all.blocks += more.blocks;
             all.series += more.series;
@@ -199,7 +229,10 @@ mod tests {
 
     fn events(count: u64, first: i64, last: i64) -> Contents {
         let at = |second| Timestamp::from_second(second).unwrap();
-        Contents { events: Some(Events { count, first: at(first), last: at(last) }), ..Contents::default() }
+        Contents {
+            events: Some(Events { count, first: at(first), last: at(last), files: Vec::new() }),
+            ..Contents::default()
+        }
     }
 
     #[test]
@@ -208,7 +241,27 @@ mod tests {
         for part in [Contents::default(), events(2, 50, 60), events(3, 10, 55)] {
             all.add(&part);
         }
-        assert_eq!(all, events(5, 10, 60));
         assert!(Contents::default().is_empty() && !all.is_empty());
+        let all = all.events.unwrap();
+        assert_eq!((all.count, all.first.as_second(), all.last.as_second()), (5, 10, 60));
+    }
+
+    #[test]
+    fn a_gap_is_where_no_file_has_the_last_event() {
+        let of = |files: &[(i64, i64)]| {
+            let mut all = Contents::default();
+            files.iter().for_each(|(first, last)| all.add(&events(1, *first, *last)));
+            move |last: i64| {
+                let at = Timestamp::from_second(last).unwrap();
+                all.events.as_ref().unwrap().go_on_from(at).map_err(|next| next.map(Timestamp::as_second))
+            }
+        };
+        let archive = of(&[(0, 10), (12, 20), (40, 50)]);
+        for (last, expected) in [(20, Ok(())), (15, Ok(())), (30, Err(Some(40))), (11, Err(Some(12))), (60, Err(None))]
+        {
+            assert_eq!(archive(last), expected, "{last}");
+        }
+        assert_eq!(of(&[(5, 9)])(2), Err(Some(5)));
+        assert_eq!(of(&[(5, 9)])(9), Ok(()));
     }
 }

@@ -36,6 +36,7 @@ pub async fn measure(bench: &Bench) -> Result<Vec<Row>> {
     let bulks = bulks(documents);
     let lanes = server.best_lanes(bench, &bulks).await?;
     let (mut export, mut dump, mut back, mut raw) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut bare, mut first, mut second) = (Vec::new(), Vec::new(), Vec::new());
     let mut peak = [0.0_f64; 2];
     for round in 1..=bench.settings.rounds {
         let rate = |seconds: f64| documents as f64 / seconds;
@@ -43,14 +44,16 @@ pub async fn measure(bench: &Bench) -> Result<Vec<Row>> {
         let place = Place::Folder(bench.new_folder("vault"));
         // Who goes first finds the server's caches as the other left them.
         let mut ours = None;
-        for side in 0..2 {
-            if (side + round) % 2 == 0 {
-                ours = Some(server.back_up(bench, &place, documents)?);
-            } else {
-                dump.push(rate(server.dump(bench, documents)?));
+        for side in 0..3 {
+            match (side + round) % 3 {
+                0 => ours = Some(server.back_up(bench, &place, documents)?),
+                1 => dump.push(rate(server.dump(bench, documents)?)),
+                _ => bare.push(rate(server.drain(documents).await?)),
             }
         }
-        let ours = ours.context("both sides had their turn")?;
+        let ours = ours.context("every side had its turn")?;
+        first.push(ours.seconds);
+        second.push(server.back_up(bench, &place, documents)?.seconds);
         server.order(reqwest::Method::DELETE, INDEX, Bytes::new()).await?;
         let restored = server.restore(bench, &place).await?;
         ensure!(server.count().await? == documents as u64, "not every document came back");
@@ -59,8 +62,9 @@ pub async fn measure(bench: &Bench) -> Result<Vec<Row>> {
         peak = [peak[0].max(ours.peak_mib), peak[1].max(restored.peak_mib)];
         let at = round - 1;
         bench.say(format!(
-            "  round {round}: ckbackup {:.0} documents/s, back {:.0}; elasticdump {:.0}; bulk requests {:.0}",
-            export[at], back[at], dump[at], raw[at]
+            "  round {round}: ckbackup {:.0} documents/s, again {:.1} s, back {:.0}; elasticdump {:.0}; pages to nowhere {:.0}; bulk \
+             requests {:.0}",
+            export[at], second[at], back[at], dump[at], bare[at], raw[at]
         ));
         let Place::Folder(vault) = place else { unreachable!("it is a folder") };
         bench.remove(&vault)?;
@@ -76,6 +80,8 @@ pub async fn measure(bench: &Bench) -> Result<Vec<Row>> {
     };
     Ok(vec![
         row("documents / elasticdump", "docs/s", &export, &dump, Reach::RatioAtLeast(10.0)),
+        row("documents / pages to nowhere", "docs/s", &export, &bare, Reach::Nothing),
+        row("unchanged index, second night / first", "s", &second, &first, Reach::RatioAtMost(0.1)),
         row("documents back / raw _bulk", "docs/s", &back, &raw, Reach::RatioAtLeast(0.8)),
         row("memory of documents, at most", "MiB", &[peak[0]], &[], Reach::OursAtMost(256.0)),
         row("memory of documents back, at most", "MiB", &[peak[1]], &[], Reach::OursAtMost(256.0)),
@@ -173,6 +179,37 @@ impl Server {
         let taken = ckbackup::back_up_data(place, &ckbackup::write_schedule_of(bench, place, &source)?)?;
         ensure!(taken.summary["status"] == "complete", "of {documents} documents: {}", taken.summary);
         Ok(taken.usage)
+    }
+
+    /// What the server can give at all: the largest pages, asked for by two at a time, and thrown away as they come.
+    async fn drain(&self, documents: usize) -> Result<f64> {
+        let begin = Instant::now();
+        let (one, two) = tokio::try_join!(self.drain_slice(0), self.drain_slice(1))?;
+        ensure!(one + two == documents, "{} of {documents} documents were given", one + two);
+        Ok(begin.elapsed().as_secs_f64())
+    }
+
+    async fn drain_slice(&self, slice: u32) -> Result<usize> {
+        let first = json!({"size": 10_000, "sort": ["_doc"], "slice": {"id": slice, "max": 2}});
+        let mut page = self.page(&format!("{INDEX}/_search?scroll=5m"), &first).await?;
+        let mut documents = 0;
+        loop {
+            // Nothing is read of a document: each begins with its index.
+            let count = memchr::memmem::find_iter(&page, b"\"_index\":").count();
+            if count == 0 {
+                return Ok(documents);
+            }
+            documents += count;
+            let begin = memchr::memmem::find(&page, b"\"_scroll_id\":\"").context("a page does not go on")? + 14;
+            let length = memchr::memchr(b'"', &page[begin..]).context("a page does not go on")?;
+            let next = json!({"scroll": "5m", "scroll_id": std::str::from_utf8(&page[begin..begin + length])?});
+            page = self.page("_search/scroll", &next).await?;
+        }
+    }
+
+    async fn page(&self, path: &str, body: &Value) -> Result<Bytes> {
+        let asked = self.http.post(format!("{}/{path}", self.url)).header("content-type", "application/json");
+        Ok(asked.body(body.to_string()).send().await?.error_for_status()?.bytes().await?)
     }
 
     async fn restore(&self, bench: &Bench, place: &Place) -> Result<Usage> {

@@ -5,6 +5,7 @@
 
 mod backup;
 mod bench;
+mod blocks;
 mod ckbackup;
 mod documents;
 mod extract;
@@ -74,6 +75,7 @@ async fn measure(figure: Figure, bench: &Bench) -> Result<Vec<Row>> {
         Figure::Memory => memory::measure(bench).await,
         Figure::Logs => logs::measure(bench).await,
         Figure::Documents => documents::measure(bench).await,
+        Figure::Blocks => blocks::measure(bench).await,
         Figure::Protocols => protocols::measure(bench).await,
     }
 }

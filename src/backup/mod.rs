@@ -34,8 +34,9 @@ use crate::vault::Vault;
 use crate::vault::manifest::{Manifest, SourceRecord, Status, WindowRecord};
 use crate::vault::signature::Signer;
 
-/// How long a source may take to clean up: what it asked for may still be being made.
-const TIME_TO_CLOSE: Duration = Duration::from_secs(120);
+/// How long the sources may take to clean up: what one asked for may still be being made. It fits into the time that a pod has
+/// to end.
+const TIME_TO_CLOSE: Duration = Duration::from_secs(100);
 
 /// Everything that a run needs.
 pub struct Run<'a> {
@@ -93,23 +94,29 @@ pub struct ClusterFacts {
 impl Run<'_> {
     /// Takes the backup and commits it. The manifest's status says whether anything is missing.
     pub async fn take(self) -> Result<Manifest> {
+        let taken = self.store_and_commit().await;
+        // After the commit, which may have to be in time.
+        self.close_sources().await;
+        taken
+    }
+
+    async fn store_and_commit(&self) -> Result<Manifest> {
         let stored = tokio::select! {
             biased;
             () = self.cancel.cancelled() => Err(interrupted()),
             withdrawn = self.withdrawn() => Err(withdrawn),
             stored = self.store_all() => stored,
         };
-        self.close_sources().await;
         let (claim, records) = stored?;
         refuse_empty(&records, &self.stop)?;
         // It may take long, and the permission does not last.
-        let previous = commit::find_previous(&self, &claim.folder).await?;
+        let previous = commit::find_previous(self, &claim.folder).await?;
         let until = match self.permission {
             Some(permission) => Some(permission.to_commit().await?),
             None => None,
         };
         // Not to be interrupted: it is short, and whether it was done must be known.
-        commit::commit(&self, &claim, records, previous, until).await
+        commit::commit(self, &claim, records, previous, until).await
     }
 
     async fn withdrawn(&self) -> Error {
@@ -121,15 +128,16 @@ impl Run<'_> {
 
     /// What sources made in the systems that they read goes again, also after a failure.
     async fn close_sources(&self) {
-        for (name, source) in &self.sources {
+        let closing = self.sources.iter().map(async |(name, source)| {
             let closed = tokio::time::timeout(TIME_TO_CLOSE, source.close()).await;
             let why = match closed {
-                Ok(Ok(())) => continue,
+                Ok(Ok(())) => return,
                 Ok(Err(e)) => e.one_line(),
                 Err(_) => format!("no answer within {} s", TIME_TO_CLOSE.as_secs()),
             };
             tracing::warn!(source = name, error = why, "clean up after the backup");
-        }
+        });
+        futures::future::join_all(closing).await;
     }
 
     async fn store_all(&self) -> Result<(Claim, Vec<SourceRecord>)> {

@@ -17,7 +17,7 @@ use crate::vault::receipt::Receipt;
 use crate::vault::signature::Purpose;
 use crate::vault::{Created, ReadError, Vault};
 
-/// How many of the newest folders are looked at: last night's backup and tonight's tries are among them.
+/// How many folders are looked at together: last night's backup and tonight's tries are mostly among the newest.
 const LOOKED_AT: usize = 8;
 
 /// How old what a run left may be: well before rotation takes it away.
@@ -47,26 +47,42 @@ impl Reusable {
     /// read from the sources.
     pub async fn find_all(run: &Run<'_>, folder: &BackupFolder) -> Reusable {
         let own = run.signer.signers();
-        let is_ours = |id: &BackupId| id.schedule() == run.schedule.name.as_str() && *id < folder.id;
-        let listed = match list_newest(run.vault, &folder.cluster, Some(&own), LOOKED_AT, is_ours).await {
-            Ok(listed) => listed,
-            Err(e) => {
-                tracing::warn!(error = %e.one_line(), "look for what can be taken over");
-                return Reusable::default();
-            }
-        };
         let mut reusable = Reusable::default();
-        for listing in listed.into_iter().rev() {
-            match listing {
-                Listing::Committed(backup) if backup.standing.is_trusted() => reusable.add_backup(run, *backup),
-                Listing::Uncommitted(left) => match receipts(run, &left).await {
-                    Ok(receipts) => receipts.into_iter().for_each(|receipt| reusable.add_receipt(&left, receipt)),
-                    Err(e) => tracing::warn!(run = %left.id, error = %e.one_line(), "its receipts are passed over"),
-                },
-                Listing::Committed(_) | Listing::Broken(..) => {}
+        let mut before = folder.id.clone();
+        // A night in which nothing could be committed leaves many tries, and must not hide the last backup.
+        loop {
+            let is_ours = |id: &BackupId| id.schedule() == run.schedule.name.as_str() && *id < before;
+            let listed = match list_newest(run.vault, &folder.cluster, Some(&own), LOOKED_AT, is_ours).await {
+                Ok(listed) => listed,
+                Err(e) => {
+                    tracing::warn!(error = %e.one_line(), "look for what can be taken over");
+                    return reusable;
+                }
+            };
+            let Some(oldest) = listed.first() else { return reusable };
+            before = oldest.folder().id.clone();
+            let mut is_found = false;
+            for listing in listed.into_iter().rev() {
+                match listing {
+                    Listing::Committed(backup) if backup.standing.is_trusted() => {
+                        is_found = true;
+                        reusable.add_backup(run, *backup);
+                    }
+                    Listing::Uncommitted(left) => reusable.add_receipts(run, &left).await,
+                    Listing::Committed(_) | Listing::Broken(..) => {}
+                }
+            }
+            if is_found {
+                return reusable;
             }
         }
-        reusable
+    }
+
+    async fn add_receipts(&mut self, run: &Run<'_>, left: &BackupFolder) {
+        match receipts(run, left).await {
+            Ok(receipts) => receipts.into_iter().for_each(|receipt| self.add_receipt(left, receipt)),
+            Err(e) => tracing::warn!(run = %left.id, error = %e.one_line(), "its receipts are passed over"),
+        }
     }
 
     fn add_backup(&mut self, run: &Run<'_>, backup: Committed) {
@@ -103,13 +119,18 @@ impl Reusable {
     /// Events that were lost between the last backup and this one, in words.
     pub fn gap(&self, source: &str, contents: &Contents) -> Option<Omission> {
         let before = self.last.get(source)?.1.events.as_ref()?;
+        let last = before.last;
         let why = match &contents.events {
-            Some(now) if now.first <= before.last => return None,
-            Some(now) => format!(
-                "there are no events between {} and {}: they were rotated away before they were saved",
-                before.last, now.first
-            ),
-            None => format!("there are no events, and the last backup had some up to {}", before.last),
+            Some(now) => match now.go_on_from(last) {
+                Ok(()) => return None,
+                Err(Some(next)) => {
+                    format!(
+                        "there are no events between {last} and {next}: they were rotated away before they were saved"
+                    )
+                }
+                Err(None) => format!("there are no events since {last}, and the log that ended then is gone"),
+            },
+            None => format!("there are no events, and the last backup had some up to {last}"),
         };
         Some(Omission { what: "events".into(), why, count: None })
     }

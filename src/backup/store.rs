@@ -10,7 +10,7 @@ use super::{Run, status};
 use crate::archive::segment::{PackedFrame, PackedSegment, Packer, Piece, Sealed};
 use crate::error::{Error, Result};
 use crate::inventory::{Inventory, Omission};
-use crate::sources::{BATCHES_WAITING, Opened, Source, TIME_IS_UP, Unit};
+use crate::sources::{BATCHES_WAITING, Opened, Source, TIME_IS_UP, Unit, in_time};
 use crate::vault::layout::BackupFolder;
 use crate::vault::manifest::{SegmentRecord, SourceRecord, StoredObject, UnitRecord};
 use crate::vault::{Stored, Upload};
@@ -85,12 +85,12 @@ fn missing(what: &str, why: impl Into<String>) -> Omission {
 impl Place<'_> {
     async fn open(&self, source: &dyn Source) -> Result<Opened> {
         for pause in &self.run.retries {
-            match source.open().await {
+            match in_time(&self.run.stop, source.open()).await {
                 Err(e) if self.wait(*pause, &e.one_line()).await => {}
                 opened => return opened,
             }
         }
-        source.open().await
+        in_time(&self.run.stop, source.open()).await
     }
 
     /// Waits before the next try; false when the window closes before it could begin.

@@ -31,7 +31,8 @@ use crate::vault::manifest::{Manifest, Status, WindowRecord};
 use crate::vault::signature::Signer;
 
 /// At night nobody is there to start it again: how long a source that could not be read is left alone, each time.
-const RETRIES: [Duration; 3] = [Duration::from_secs(10), Duration::from_secs(60), Duration::from_secs(300)];
+const RETRIES: [Duration; 4] =
+    [Duration::from_secs(10), Duration::from_secs(60), Duration::from_secs(300), Duration::from_secs(900)];
 
 const EXAMPLES: &str = "\
 Examples:

@@ -86,16 +86,25 @@ pub fn back_up_influxdb() -> Vec<String> {
     owned(&["sh", "-c", script])
 }
 
-/// Makes databases of an InfluxDB from such a tar, one by one, as its own cannot be made again; those that are marked as there are
-/// dropped before, and nothing is until all of the tar has arrived. One without any data is not in the list of files, and is not
-/// restored but made.
+/// Makes databases of an InfluxDB from such a tar, one by one, as its own cannot be made again. One that is marked as there is dropped
+/// only when all of the tar has arrived, and the server has taken what is in it under another name. One without any data is not in the
+/// list of files, and is not restored but made.
 pub fn restore_influxdb(databases: &[(&str, bool)]) -> Vec<String> {
     let script = r#"d=$(mktemp -d) && trap 'rm -rf "$d"' EXIT && tar -C "$d" -xf - && ls "$d"/*.manifest || exit 1
+drop() { influx -execute "drop database \"$1\""; }
 while [ $# -gt 0 ]; do
-  n=$1
-  if [ "$2" = drop ]; then influx -execute "drop database \"$n\"" || exit 1; fi
-  if cat "$d"/*.manifest | tr -d ' \t\n' | grep -qF "\"database\":\"$(printf %s "$n" | tr -d ' ')\""; then
-    influxd restore -portable -db "$n" "$d" || exit 1
+  n=$1 try=$1__ckbackup has=no
+  if cat "$d"/*.manifest | tr -d ' \t\n' | grep -qF "\"database\":\"$(printf %s "$n" | tr -d ' ')\""; then has=yes; fi
+  if [ "$2" = drop ]; then
+    if [ $has = yes ]; then
+      drop "$try" && influxd restore -portable -db "$n" -newdb "$try" "$d" ||
+        { drop "$try"; echo "database $n was left as it is" >&2; exit 1; }
+    fi
+    drop "$n" || exit 1
+  fi
+  if [ $has = yes ]; then
+    influxd restore -portable -db "$n" "$d" || { echo "what was saved of $n is in $try" >&2; exit 1; }
+    if [ "$2" = drop ]; then drop "$try" || exit 1; fi
   else influx -execute "create database \"$n\"" || exit 1; fi
   shift 2
 done"#;

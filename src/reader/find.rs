@@ -78,6 +78,16 @@ pub enum Listing {
     Broken(BackupFolder, Error),
 }
 
+impl Listing {
+    /// Which folder it is.
+    pub fn folder(&self) -> &BackupFolder {
+        match self {
+            Listing::Committed(backup) => &backup.folder,
+            Listing::Uncommitted(folder) | Listing::Broken(folder, _) => folder,
+        }
+    }
+}
+
 /// Every backup of a cluster, oldest first.
 pub async fn list(vault: &Vault, cluster: &str, signers: Option<&Signers>) -> Result<Vec<Listing>> {
     read_all(vault, cluster, vault.backup_ids(cluster).await?, signers).await

@@ -20,11 +20,12 @@ const POLL: Duration = Duration::from_millis(500);
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A workload that is scaled to zero, and its former count.
+/// A workload that is scaled to zero, its former count, and the steps that need it so.
 #[derive(Debug, Clone)]
-pub struct Scaled {
+struct Scaled {
     workload: Workload,
     former: u64,
+    steps: Vec<String>,
 }
 
 /// What all steps have in the cluster only meanwhile: whoever ends the restore puts it right.
@@ -58,17 +59,37 @@ fn shown(workload: &Workload) -> String {
     format!("{} {}/{}", workload.kind, workload.namespace, workload.name)
 }
 
-/// Scales all of them to zero, and waits until none of their pods is left.
-pub async fn to_zero(cluster: &Cluster, workloads: &[Workload], interim: &Interim) -> Result<()> {
+/// Notes that a step needs a workload at zero. The patch that does it, unless it is at zero for another step.
+fn note(all: &mut Vec<Scaled>, workload: &Workload, object: &Value, step: &str) -> Option<Value> {
+    if let Some(known) = all.iter_mut().find(|scaled| scaled.workload == *workload) {
+        known.steps.push(step.into());
+        return None;
+    }
+    let former = former(object);
+    all.push(Scaled { workload: workload.clone(), former, steps: vec![step.into()] });
+    let annotations = json!({ FORMER: former.to_string() });
+    Some(json!({ "metadata": { "annotations": annotations }, "spec": { "replicas": 0 } }))
+}
+
+/// Those that only this step needed at zero.
+fn release(all: &mut Vec<Scaled>, step: &str) -> Vec<Scaled> {
+    all.iter_mut().for_each(|scaled| scaled.steps.retain(|holder| holder != step));
+    let (free, held) = all.drain(..).partition(|scaled| scaled.steps.is_empty());
+    *all = held;
+    free
+}
+
+/// Scales all of them to zero for a step, and waits until none of their pods is left.
+pub async fn to_zero(cluster: &Cluster, workloads: &[Workload], step: &str, interim: &Interim) -> Result<()> {
     let mut selectors = Vec::new();
     for workload in workloads {
+        // Held until it is done: no other step brings it back in between.
+        let mut all = interim.scaled.lock().await;
         let object = get(cluster, workload).await?;
-        let former = former(&object);
-        interim.scaled.lock().await.push(Scaled { workload: workload.clone(), former });
-        let annotations = json!({ FORMER: former.to_string() });
-        let zero = json!({ "metadata": { "annotations": annotations }, "spec": { "replicas": 0 } });
-        patch(cluster, workload, &zero).await?;
-        selectors.push((workload, selector(&object)));
+        selectors.push((workload, selector(workload, &object)?));
+        if let Some(zero) = note(&mut all, workload, &object, step) {
+            patch(cluster, workload, &zero).await?;
+        }
     }
     for (workload, selector) in selectors {
         let patience = Patience::new(format!("wait for the pods of {} to be gone", shown(workload)));
@@ -87,19 +108,16 @@ fn former(object: &Value) -> u64 {
     if now > 0 { now } else { noted.unwrap_or(0) }
 }
 
-/// Gives those of a step their former count: all first, as they may need each other, then each is waited for. The first error is
-/// told, in words what was done.
-pub async fn back(cluster: &Cluster, workloads: &[Workload], interim: &Interim) -> Result<Vec<String>> {
-    let mine: Vec<Scaled> = {
-        let mut all = interim.scaled.lock().await;
-        let (mine, others) = all.drain(..).partition(|scaled| workloads.contains(&scaled.workload));
-        *all = others;
-        mine
-    };
+/// Gives those of a step their former count: all first, as they may need each other, then each is waited for. One that another step
+/// still needs at zero stays so until that is done. The first error is told, in words what was done.
+pub async fn back(cluster: &Cluster, step: &str, interim: &Interim) -> Result<Vec<String>> {
     let mut first = Ok(());
+    let mut all = interim.scaled.lock().await;
+    let mine = release(&mut all, step);
     for scaled in &mine {
         first = first.and(give_back(cluster, scaled).await);
     }
+    drop(all);
     for scaled in &mine {
         first = first.and(wait_until_ready(cluster, scaled).await);
     }
@@ -124,11 +142,13 @@ pub async fn back_at_the_end(cluster: &Cluster, interim: &Interim) -> Vec<(Strin
 }
 
 /// Brings back what a restore that was cut off has left at zero.
-pub async fn recover(cluster: &Cluster, workloads: &[Workload]) -> Result<()> {
+pub async fn recover(cluster: &Cluster, workloads: &[Workload], interim: &Interim) -> Result<()> {
     for workload in workloads {
         let object = get(cluster, workload).await?;
-        if object["metadata"]["annotations"][FORMER].is_string() {
-            give_back(cluster, &Scaled { workload: workload.clone(), former: former(&object) }).await?;
+        let is_held = interim.scaled.lock().await.iter().any(|scaled| scaled.workload == *workload);
+        if object["metadata"]["annotations"][FORMER].is_string() && !is_held {
+            let scaled = Scaled { workload: workload.clone(), former: former(&object), steps: Vec::new() };
+            give_back(cluster, &scaled).await?;
         }
     }
     Ok(())
@@ -148,10 +168,31 @@ async fn is_ready(cluster: &Cluster, scaled: &Scaled) -> Result<bool> {
 }
 
 /// What its pods carry, as a query.
-fn selector(object: &Value) -> String {
-    let labels = object["spec"]["selector"]["matchLabels"].as_object().into_iter().flatten();
-    let labels = labels.filter_map(|(key, value)| Some(format!("{key}={}", value.as_str()?)));
-    url::form_urlencoded::byte_serialize(labels.collect::<Vec<_>>().join(",").as_bytes()).collect()
+fn selector(workload: &Workload, object: &Value) -> Result<String> {
+    let selector = &object["spec"]["selector"];
+    let labels = selector["matchLabels"].as_object().into_iter().flatten();
+    let mut all: Vec<_> = labels.filter_map(|(key, value)| Some(format!("{key}={}", value.as_str()?))).collect();
+    for expression in selector["matchExpressions"].as_array().into_iter().flatten() {
+        all.push(requirement(expression).ok_or_else(|| {
+            Error::failed(format!("{} selects its pods by {expression}, which is not known", shown(workload)))
+        })?);
+    }
+    if all.is_empty() {
+        return Err(Error::failed(format!("{} does not say which pods are its own", shown(workload))));
+    }
+    Ok(url::form_urlencoded::byte_serialize(all.join(",").as_bytes()).collect())
+}
+
+fn requirement(expression: &Value) -> Option<String> {
+    let key = expression["key"].as_str()?;
+    let values = || expression["values"].as_array()?.iter().map(Value::as_str).collect::<Option<Vec<_>>>();
+    Some(match expression["operator"].as_str()? {
+        "In" => format!("{key} in ({})", values()?.join(",")),
+        "NotIn" => format!("{key} notin ({})", values()?.join(",")),
+        "Exists" => key.to_string(),
+        "DoesNotExist" => format!("!{key}"),
+        _ => return None,
+    })
 }
 
 async fn count_pods(cluster: &Cluster, workload: &Workload, selector: &str) -> Result<usize> {
@@ -208,6 +249,30 @@ impl Patience {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_two_steps_need_at_zero_comes_back_after_the_second() {
+        let workload = Workload { kind: "Deployment".into(), namespace: "shop".parse().unwrap(), name: "web".into() };
+        let mut all = Vec::new();
+        assert!(note(&mut all, &workload, &json!({"spec": {"replicas": 3}}), "registry").is_some());
+        assert!(note(&mut all, &workload, &json!({"spec": {"replicas": 0}}), "notary").is_none());
+        assert!(release(&mut all, "registry").is_empty() && release(&mut all, "other").is_empty());
+        let back = release(&mut all, "notary");
+        assert_eq!((back[0].former, back.len(), all.len()), (3, 1, 0));
+    }
+
+    #[test]
+    fn pods_are_found_by_labels_and_by_expressions() {
+        let workload = Workload { kind: "Deployment".into(), namespace: "shop".parse().unwrap(), name: "web".into() };
+        let of = |spec: Value| selector(&workload, &json!({"spec": {"selector": spec}}));
+        let expression = |operator: &str, values: Value| json!({"key": "tier", "operator": operator, "values": values});
+        let decoded = |query: String| url::form_urlencoded::parse(query.as_bytes()).next().unwrap().0.into_owned();
+        let both = json!({"matchLabels": {"app": "web"}, "matchExpressions": [
+            expression("In", json!(["a", "b"])), expression("DoesNotExist", Value::Null)]});
+        assert_eq!(decoded(of(both).unwrap()), "app=web,tier in (a,b),!tier");
+        assert_eq!(decoded(of(json!({"matchExpressions": [expression("Exists", Value::Null)]})).unwrap()), "tier");
+        assert!(of(json!({})).is_err() && of(json!({"matchExpressions": [expression("Gt", json!(["1"]))]})).is_err());
+    }
 
     #[test]
     fn what_somebody_has_scaled_since_counts_more_than_what_was_noted() {

@@ -95,8 +95,10 @@ impl AuditLog {
             self.undecodable += 1;
             so_far
         });
-        if let Some(events) = events {
-            add(&mut self.events, &events);
+        match (&mut self.events, events) {
+            (Some(all), Some(more)) => all.add(&more),
+            (None, Some(more)) => self.events = Some(more),
+            (_, None) => {}
         }
     }
 
@@ -104,17 +106,6 @@ impl AuditLog {
     pub fn finish(mut self) -> (Option<Events>, u64) {
         self.end();
         (self.events, self.undecodable)
-    }
-}
-
-fn add(all: &mut Option<Events>, more: &Events) {
-    match all {
-        Some(all) => {
-            all.count += more.count;
-            all.first = all.first.min(more.first);
-            all.last = all.last.max(more.last);
-        }
-        None => *all = Some(more.clone()),
     }
 }
 
@@ -131,9 +122,11 @@ impl Lines {
         let stamp = memchr::memmem::find(line, STAMP).map(|at| &line[at + STAMP.len()..]);
         let text = stamp.and_then(|rest| Some(&rest[..memchr::memchr(b'"', rest)?]));
         let at = text.and_then(|text| std::str::from_utf8(text).ok()?.parse::<Timestamp>().ok());
-        if let Some(at) = at {
-            add(&mut self.events, &Events { count: 1, first: at, last: at });
-        }
+        let Some(at) = at else { return };
+        let seen = self.events.get_or_insert(Events { count: 0, first: at, last: at, files: Vec::new() });
+        seen.count += 1;
+        seen.first = seen.first.min(at);
+        seen.last = seen.last.max(at);
     }
 
     fn finish(mut self) -> Option<Events> {

@@ -21,7 +21,7 @@ pub use self::files::Files;
 pub use self::kubernetes::Kubernetes;
 pub use self::objects::ObjectStorage;
 pub use self::prometheus::{Alertmanager, Prometheus, SILENCES, Silence, is_block_name, metrics_of};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::inventory::{Identity, Inventory};
 use crate::member::Batch;
 use crate::progress::Progress;
@@ -31,6 +31,15 @@ pub const BATCHES_WAITING: usize = 2;
 
 /// Why something is missing that was not read in time.
 pub const TIME_IS_UP: &str = "the window closed before it was read";
+
+/// What is not there when the window closes comes too late. Only for what hands on nothing in the middle of a member.
+pub async fn in_time<T>(stop: &CancellationToken, work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Err(Error::failed(TIME_IS_UP)),
+        done = work => done,
+    }
+}
 
 /// Something that can be backed up.
 #[async_trait]

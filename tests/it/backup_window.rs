@@ -9,9 +9,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::backup_rig::Rig;
+use crate::bucket_stage::BucketStage;
 use crate::events::reasons;
 use crate::harness::control_plane::shared;
-use crate::harness::{Action, Ckbackup, FaultProxy};
+use crate::harness::{Action, Ckbackup, FaultProxy, Search, search};
 
 /// A window from so many minutes from now to so many.
 pub fn schedule(rig: &Rig, opens: i64, closes: i64) -> Value {
@@ -131,13 +132,52 @@ async fn late_in_a_minute() {
     tokio::time::sleep(std::time::Duration::from_secs(wait.max(0) as u64)).await;
 }
 
+/// The end of a minute that has some seconds left, but not many.
+async fn closing_soon() -> Timestamp {
+    late_in_a_minute().await;
+    let to_the_minute = jiff::TimestampRound::new().smallest(jiff::Unit::Minute).mode(jiff::RoundMode::Ceil);
+    Timestamp::now().round(to_the_minute).unwrap()
+}
+
+/// Servers that take a question and never answer: the first, one for documents, one for an object.
+#[tokio::test]
+async fn no_server_that_hangs_keeps_a_run_from_committing_before_the_close() {
+    let server = search(Search::Elasticsearch8);
+    server.fill("window-1", 0..3000).await;
+    let archive = BucketStage::new().await;
+    archive.put("archive/logs/a", "a\n").await;
+    let closes = closing_soon().await;
+    let run = async |url: &str, hangs: &'static str, source: &dyn Fn(&str) -> Value| {
+        let rig = Rig::new();
+        let mut schedule = schedule(&rig, -2, 1);
+        let proxy = FaultProxy::plain(url, move |request| match request.path.contains(hangs) {
+            true => Action::Hang,
+            false => Action::Forward,
+        });
+        let mut hanging = source(proxy.url());
+        hanging["name"] = json!("hanging");
+        schedule["spec"]["sources"].as_array_mut().unwrap().push(hanging);
+        let ended = backup(&rig, &schedule, "--window").run().await.expect(3);
+        let saved = rig.open(&ended);
+        let finished = saved.manifest["finished"].as_str().unwrap().parse::<Timestamp>().unwrap();
+        assert!(finished <= closes, "{hangs}: {finished} {closes}");
+        let problems = saved.manifest["sources"].as_array().unwrap().last().unwrap()["problems"].to_string();
+        assert!(problems.contains("the window closed before it was read"), "{hangs}: {problems}");
+        assert!(!saved.names("namespaces").is_empty(), "what was read is there");
+    };
+    let documents = |url: &str| json!({"elasticsearch": {"url": url, "indices": ["window-*"]}});
+    let objects = |url: &str| json!({"objects": archive.at(url, "archive/logs")});
+    tokio::join!(
+        run(server.url(), "/", &documents),
+        run(server.url(), "_search", &documents),
+        run(archive.s3.endpoint(), "logs/a", &objects)
+    );
+}
+
 /// A window that closes with this minute, and a server that does not give one of the types before it has.
 #[tokio::test]
 async fn a_run_that_is_not_done_at_the_close_commits_what_it_has_or_goes_on() {
-    late_in_a_minute().await;
-    let closes = Timestamp::now()
-        .round(jiff::TimestampRound::new().smallest(jiff::Unit::Minute).mode(jiff::RoundMode::Ceil))
-        .unwrap();
+    let closes = closing_soon().await;
     let run = async |on_close: &str, part: &'static str| {
         let rig = Rig::new();
         let mut schedule = schedule(&rig, -2, 1);

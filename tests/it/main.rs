@@ -39,6 +39,7 @@ mod rotation_history;
 mod rules;
 mod schedule_next;
 mod scheduler;
+mod server_lost;
 mod shipped;
 mod silences;
 mod source_access;

@@ -147,6 +147,34 @@ async fn an_error_of_any_list_or_read_stops_before_anything_is_removed() {
     }
 }
 
+/// Before anything is removed, and in the middle of it.
+#[tokio::test]
+async fn whichever_list_fails_the_copies_stay_and_the_next_rotation_finishes() {
+    let (history, copies, gone) = mixed().await;
+    let stage = &history.stage;
+    let s3 = S3Server::start(&stage.scratch).await;
+    for nth in 0.. {
+        let bucket = format!("vault-{nth}");
+        s3.create_bucket(&bucket, BucketKind::Plain).await;
+        let place = history.upload(&s3, &bucket).await;
+        let lists = AtomicU32::new(0);
+        let proxy = FaultProxy::plain(s3.endpoint(), move |seen| {
+            let fails = seen.is("GET", "list-type=2") && lists.fetch_add(1, SeqCst) == nth;
+            if fails { Action::status(403) } else { Action::Forward }
+        });
+        let run = keeper(stage, &Place::through(proxy.url(), s3.root(), &bucket), &[]).run().await;
+        let is_there = |id: &String| s3.file(&bucket, &format!("{CLUSTER}/{id}/{MANIFEST}")).exists();
+        assert!(copies.iter().all(is_there), "{nth}: {run}");
+        if proxy.count("GET", "list-type=2") <= nth as usize {
+            assert!(nth > 5, "{run}");
+            break;
+        }
+        assert!(run.code() != Some(0) && run.stderr.contains("no permission to"), "{nth}: {run}");
+        rotate(stage, &place).await.expect(5);
+        assert!(copies.iter().all(is_there) && !gone.iter().any(is_there), "{nth}: {run}");
+    }
+}
+
 #[tokio::test]
 async fn a_clock_that_is_behind_the_storage_stops_it() {
     let history = History::new().await;

@@ -131,6 +131,15 @@ async fn audit_logs_in_a_bucket_are_counted_and_a_gap_is_told() {
     assert_eq!(counted(&third)[0], 3);
     assert!(why(&third, "notices")[0].contains("no events between 2026-11-20T07:00:00Z and 2026-11-20T09:00:00Z"));
     assert_eq!(third["status"], "complete");
+
+    // One that is far older does not hide that the one in between is missing.
+    stage.put("archive/a/20261119/kubeaudit/202611190000_0.gz", gzip(&events(0..1))).await;
+    std::fs::remove_dir_all(stage.s3.file("archive", "a/20261120")).unwrap();
+    stage.put("archive/a/20261120/kubeaudit/202611202000_0.gz", gzip(&events(20..22))).await;
+    let fourth = stage.saved(&scope).await;
+    assert!(why(&fourth, "notices")[0].contains("no events between 2026-11-20T11:00:00Z and 2026-11-20T20:00:00Z"));
+    // Nothing new is no gap.
+    assert!(why(&stage.saved(&scope).await, "notices").is_empty());
 }
 
 /// The first request for content arrives: others compact the archive, before any of it is read.

@@ -126,13 +126,13 @@ async fn the_hook_after_runs_whatever_came_of_the_command() {
     assert_eq!(lines().last().unwrap(), "after");
 }
 
-async fn sql(node: &Node, namespace: &str, database: &str, statement: &str) -> String {
+pub async fn sql(node: &Node, namespace: &str, database: &str, statement: &str) -> String {
     let command = ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", statement];
     output_of(node, namespace, "postgres", &command).await.trim().to_owned()
 }
 
 /// A pod of PODS that is ready, in a namespace of its own.
-async fn with_pod(node: &Node, name: &str) -> String {
+pub async fn with_pod(node: &Node, name: &str) -> String {
     let namespace = node.namespace(name).await;
     let pod = PODS.split("---").find(|text| text.contains(&format!("name: {name}}}"))).unwrap();
     node.apply(

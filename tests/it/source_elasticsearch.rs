@@ -356,6 +356,36 @@ async fn half_an_index_is_not_taken_for_a_whole_one() {
     assert_eq!(server.get("half-1/_mapping").await["half-1"]["mappings"]["_meta"], json!({"owner": "logs"}));
 }
 
+/// The server is lost when the first index is whole: aliases come last, and must not be forgotten.
+#[tokio::test]
+async fn a_restore_that_was_cut_off_between_indices_still_gives_all_of_them_their_aliases() {
+    let (stage, server) = (DataStage::new().await, search(Search::Elasticsearch8));
+    let place = Place::folder(&stage.scratch.folder("vault"));
+    for (index, writes) in [("cut-1", false), ("cut-2", true)] {
+        make_index(server, index, 1, 3_000).await;
+        server.order("PUT", &format!("{index}/_alias/cut"), json!({"is_write_index": writes})).await;
+    }
+    server.order("PUT", "cut-1/_settings", json!({"index.blocks.write": true})).await;
+    let before = [described(server, "cut-1").await, described(server, "cut-2").await];
+    let id = id_of(&stage.backup(&place, "elasticsearch", scope(server, &["cut-*"])).run().await.expect_success());
+    for index in ["cut-1", "cut-2"] {
+        server.order("DELETE", index, Value::Null).await;
+    }
+    let broken = FaultProxy::plain(server.url(), |seen| match seen.path.contains("/cut-2/_bulk") {
+        true => Action::status(400),
+        false => Action::Forward,
+    });
+    stage.restore(&place, &id, step(broken.url(), json!({}))).run().await.expect(3);
+    assert_eq!((server.count("cut-1").await, server.has("_alias/cut").await), (3_000, false));
+
+    let through = FaultProxy::plain(server.url(), |_| Action::Forward);
+    let restored = stage.restore(&place, &id, step(through.url(), json!({}))).run().await.expect_success().json();
+    let items = &restored["steps"][0]["items"];
+    assert_eq!((&items["unchanged"], &items["failed"]), (&json!(1), &json!(0)), "{restored}");
+    assert_eq!(through.count("POST", "/cut-1/_bulk"), 0, "what is whole is not sent again");
+    assert_eq!([described(server, "cut-1").await, described(server, "cut-2").await], before);
+}
+
 #[tokio::test]
 async fn documents_that_the_server_does_not_take_are_counted_with_the_reason() {
     let (stage, server) = (DataStage::new().await, search(Search::Elasticsearch8));
@@ -377,14 +407,20 @@ async fn documents_that_the_server_does_not_take_are_counted_with_the_reason() {
 
 #[tokio::test]
 async fn an_index_that_is_deleted_while_it_is_read_makes_the_backup_partial() {
-    let (stage, server) = (DataStage::new().await, search(Search::Elasticsearch8));
+    for kind in ALL {
+        delete_while_it_is_read(kind).await;
+    }
+}
+
+async fn delete_while_it_is_read(kind: Search) {
+    let (stage, server) = (DataStage::new().await, search(kind));
     let place = Place::folder(&stage.scratch.folder("vault"));
     make_index(server, "gone-1", 1, 30_000).await;
     make_index(server, "gone-2", 1, 100).await;
     let (url, client) = (server.url().to_owned(), reqwest::Client::new());
     let searches = std::sync::atomic::AtomicU32::new(0);
     let proxy = FaultProxy::plain(server.url(), move |seen| {
-        let is_page = seen.path.starts_with("/_search");
+        let is_page = seen.path.starts_with("/_search?") || seen.path == "/_search/scroll";
         if is_page && searches.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 3 {
             let (url, client) = (url.clone(), client.clone());
             std::thread::spawn(move || {

@@ -10,13 +10,13 @@ use crate::harness::prometheus::{BEGIN, Prometheus, make_blocks};
 use crate::harness::{Action, FaultProxy, eventually};
 use crate::vault_stage::Place;
 
-const ADMIN: &str = "--web.enable-admin-api";
+pub const ADMIN: &str = "--web.enable-admin-api";
 
 /// Hours of samples that are in blocks.
 pub const HOURS: u32 = 6;
 
 /// A Prometheus with three blocks of many series, and its own metrics in memory.
-async fn filled(stage: &DataStage, args: &[&str]) -> Prometheus {
+pub async fn filled(stage: &DataStage, args: &[&str]) -> Prometheus {
     let data = stage.data();
     make_blocks(&stage.scratch, &data, 2000, HOURS).await;
     let prometheus = Prometheus::start(&stage.scratch, &data, args).await;
@@ -28,7 +28,7 @@ fn now() -> f64 {
     jiff::Timestamp::now().as_millisecond() as f64 / 1000.0
 }
 
-fn scope(prometheus: &Prometheus) -> Value {
+pub fn scope(prometheus: &Prometheus) -> Value {
     json!({"url": prometheus.url(), "data": {"path": prometheus.data}})
 }
 
@@ -49,7 +49,7 @@ pub fn all_samples() -> [Option<f64>; 3] {
     [Some(2000.0), Some(2000.0 * 1999.0 / 2.0 + 2000.0 * last), Some(last + 1.0)]
 }
 
-fn snapshots(prometheus: &Prometheus) -> usize {
+pub fn snapshots(prometheus: &Prometheus) -> usize {
     std::fs::read_dir(prometheus.data.join("snapshots")).map_or(0, |entries| entries.count())
 }
 
@@ -129,6 +129,8 @@ async fn a_prometheus_that_serves_what_was_restored_is_asked_for_the_samples_of_
     let failed = stage.restore(&place, &id, step(empty.url(), "two")).run().await.expect(3).json();
     let why = failed["failures"][0]["why"].as_str().unwrap();
     assert!(why.contains("has 0 samples from 2026-11-20T00:00:00Z") && why.contains("was restored 6000"), "{why}");
+    let whys = failed["failures"].to_string();
+    assert!(whys.contains("has 0 series from 2026-11-20T00:00:00Z") && whys.contains("was restored 50"), "{whys}");
 
     let nobody = stage.restore(&place, &id, step("http://127.0.0.1:9", "three")).run().await.expect(3).json();
     let note = nobody["failures"][0]["why"].as_str().unwrap();
@@ -137,12 +139,15 @@ async fn a_prometheus_that_serves_what_was_restored_is_asked_for_the_samples_of_
 }
 
 #[tokio::test]
-async fn without_the_admin_api_it_is_said_what_to_do_and_blocks_alone_can_be_saved() {
+async fn without_the_admin_api_blocks_alone_are_saved_and_it_is_said_what_to_do() {
     let stage = DataStage::new().await;
     let place = Place::folder(&stage.scratch.folder("vault"));
     let prometheus = filled(&stage, &[]).await;
-    let refused = stage.backup(&place, "prometheus", scope(&prometheus)).run().await.expect(1);
-    assert!(refused.stderr.contains("its admin API is disabled"), "{refused}");
+    let partial = stage.backup(&place, "prometheus", scope(&prometheus)).run().await.expect(3);
+    assert!(partial.stderr.contains("its admin API is disabled"), "{partial}");
+    let manifest = stage.manifest(&place, &id_of(&partial)).await;
+    assert_eq!(metrics(&manifest), [3, 6000, 720_000]);
+    assert_eq!(record(&manifest)["problems"][0]["what"], "head");
 
     let blocks = json!({"data": {"path": prometheus.data}, "head": false});
     let saved = stage.backup(&place, "prometheus", blocks).run().await.expect_success();
@@ -165,6 +170,20 @@ async fn a_snapshot_goes_again_after_failures_and_after_ctrl_c() {
     let elsewhere = json!({"url": prometheus.url(), "data": {"path": stage.scratch.folder("elsewhere")}});
     let wrong = stage.backup(&place, "prometheus", elsewhere).run().await.expect(1);
     assert!(wrong.stderr.contains("the snapshot is not in"), "{wrong}");
+    std::fs::remove_dir_all(prometheus.data.join("snapshots")).unwrap();
+
+    // What a run has left that was killed, and what somebody else has made.
+    for (name, mark) in [("20261101T000000Z-0a", true), ("20261101T000001Z-0b", false)] {
+        let snapshot = stage.scratch.folder(&format!("{}/snapshots/{name}", prometheus.data.display()));
+        if mark {
+            std::fs::write(snapshot.join(".ckbackup"), "").unwrap();
+        }
+    }
+    let vault = Place::folder(&stage.scratch.folder("other-vault"));
+    stage.backup(&vault, "prometheus", scope(&prometheus)).run().await.expect_success();
+    let left: Vec<_> =
+        std::fs::read_dir(prometheus.data.join("snapshots")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["20261101T000001Z-0b"]);
     std::fs::remove_dir_all(prometheus.data.join("snapshots")).unwrap();
 
     // The snapshot is made, and the answer is lost.

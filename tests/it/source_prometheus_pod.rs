@@ -7,7 +7,8 @@ use crate::data_stage::{DataStage, id_of, noise, record, tree, write};
 use crate::harness::control_plane::write_kubeconfig;
 use crate::harness::exec::{exec, output_of};
 use crate::harness::prometheus::{Prometheus, make_blocks};
-use crate::harness::{Action, Ckbackup, FaultProxy, Node, eventually, shared_node};
+use crate::harness::{Action, Api, Ckbackup, FaultProxy, Node, eventually, shared_node};
+use crate::job_rights::{collection, printed_in, token};
 use crate::source_prometheus::{HOURS, all_samples, metrics, samples};
 use crate::vault_stage::Place;
 
@@ -87,18 +88,33 @@ async fn metrics_come_out_of_a_pod_with_the_newest() {
     let place = Place::folder(&stage.scratch.folder("vault"));
     let (namespace, url) = filled(&stage, node).await;
     let backup = |scope| on(node, stage.backup(&place, "prometheus", scope));
+    let left = "mkdir -p /prometheus/snapshots/20261101T000000Z-0a && touch /prometheus/snapshots/20261101T000000Z-0a/.ckbackup";
+    output_of(node, &namespace, "prometheus", &["sh", "-c", left]).await;
     let id = id_of(&backup(scope(&url, &namespace)).run().await.expect_success());
-    assert_eq!(snapshots(node, &namespace).await, "", "the snapshot is gone");
+    assert_eq!(snapshots(node, &namespace).await, "", "the snapshot is gone, and that of a run that was killed");
     let [blocks, series, in_all] = metrics(&stage.manifest(&place, &id).await);
     assert!(blocks == 4 && series > 6000 && in_all > 720_000, "{blocks} {series} {in_all}");
     stage.verify(&place, &id).await.expect_success();
 
-    // What it takes, and no more.
+    // It takes the roles that are printed, and no more.
     let schedule = stage.schedule(&place, json!([{"name": "data", "prometheus": scope(&url, &namespace)}]));
-    let file = stage.scratch.file("rbac.yaml", schedule.to_string());
-    let roles = Ckbackup::new(&stage.scratch).args(["rbac", "-o", "json", "-f"]).arg(file).run().await.expect_success();
-    let role = &roles.json()["items"][0];
-    assert!(role["metadata"]["namespace"] == namespace && role["rules"][1]["resources"][0] == "pods/exec", "{roles}");
+    let roles = printed_in(&stage.scratch, &schedule, &namespace).await;
+    let (token, api) = (token(&node.api(), &namespace).await, node.api());
+    let text = |name: &str| std::fs::read_to_string(node.kubeconfig().with_file_name(name)).unwrap();
+    let job = write_kubeconfig(&stage.scratch, "job", text("server").trim(), Some(&text("ca.crt")), &token);
+    let as_job = || stage.backup_by(&place, &schedule).arg("--kubeconfig").arg(&job);
+    let refused = as_job().run().await.expect(1);
+    assert!(refused.stderr.contains("cannot list resource"), "{refused}");
+    for role in &roles {
+        api.create(&collection(role), role).await;
+    }
+    let (pods, user) =
+        (format!("/api/v1/namespaces/{namespace}/pods"), Api::new(text("server").trim(), &token, &text("ca.crt")));
+    eventually("the roles are in force", async || user.send(reqwest::Method::GET, &pods, None).await.0 == 200).await;
+    as_job().run().await.expect_success();
+    assert_eq!(snapshots(node, &namespace).await, "");
+    let secrets = format!("/api/v1/namespaces/{namespace}/secrets");
+    assert_eq!(user.send(reqwest::Method::GET, &secrets, None).await.0, 403);
 
     // Without a snapshot, what has not changed is not read again: it is known by the same marks.
     let mut blocks = scope(&url, &namespace);

@@ -30,6 +30,24 @@ fn id(manifest: &Value) -> String {
     manifest["id"].as_str().unwrap().to_owned()
 }
 
+/// A night in which nothing could be committed leaves many tries behind.
+#[tokio::test]
+async fn the_last_backup_is_found_behind_many_tries_that_were_given_up() {
+    let stage = DataStage::new().await;
+    let place = Place::folder(&stage.scratch.folder("vault"));
+    fill(&stage);
+    let first = stage.save_files(&place).await;
+    let began = first["started"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let after = |seconds: i64| began + jiff::SignedDuration::from_secs(seconds);
+    for try_ in 1..=9 {
+        let id = format!("{}-nightly", after(try_).strftime("%Y%m%dT%H%M%SZ"));
+        write(&place.file(&id, ""), "configuration/0001.tar.zst.age", b"given up", 0);
+    }
+    eventually("their seconds are over", async || jiff::Timestamp::now() > after(10)).await;
+    let second = stage.save_files(&place).await;
+    assert_eq!(copied_from(&second), [Some(id(&first)), Some(id(&first))]);
+}
+
 /// The second backup copies, and the third is whole when the others are gone.
 async fn an_unchanged_night_is_copied_and_stands_by_itself(stage: &DataStage, place: &Place, lose: impl Fn(&str)) {
     fill(stage);

@@ -66,20 +66,22 @@ impl Way<'_> {
             planned.into_iter().for_each(|(what, outcome)| tally.add(self.name, &what, outcome));
             // A restore that was cut off when all was there may have left them at zero.
             return match cluster {
-                Some(cluster) if !self.work.dry_run => scale::recover(cluster, &self.wanted.scale).await,
+                Some(cluster) if !self.work.dry_run => {
+                    scale::recover(cluster, &self.wanted.scale, &self.work.interim).await
+                }
                 _ => Ok(()),
             };
         }
         self.prove_readable(&planned).await?;
         let restored = match cluster {
-            Some(cluster) => match scale::to_zero(cluster, &self.wanted.scale, &self.work.interim).await {
+            Some(cluster) => match scale::to_zero(cluster, &self.wanted.scale, self.name, &self.work.interim).await {
                 Ok(()) => self.restore_in_time(planned, tally).await,
                 Err(e) => Err(e),
             },
             None => self.restore_in_time(planned, tally).await,
         };
         let back = match cluster {
-            Some(cluster) => scale::back(cluster, &self.wanted.scale, &self.work.interim).await,
+            Some(cluster) => scale::back(cluster, self.name, &self.work.interim).await,
             None => Ok(Vec::new()),
         };
         match (restored, back) {

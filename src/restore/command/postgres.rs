@@ -15,6 +15,9 @@ use crate::error::{Error, Result};
 /// The longest name of a database, in bytes.
 const LONGEST: usize = 63;
 
+/// How often the names are exchanged, where somebody keeps coming back to the database.
+const TRIES: u32 = 5;
+
 /// The database in which statements about others are run, and which is always there.
 const MAINTENANCE: &str = "postgres";
 
@@ -84,7 +87,10 @@ impl Way<'_> {
                 (outcome, _) if !is_written(outcome) => outcome.clone(),
                 (_, true) => self.restore_roles(postgres).await.map(|()| outcome)?,
                 (_, false) => match self.restore_database(postgres, &what).await {
-                    Ok(()) => outcome,
+                    Ok(note) => {
+                        tally.notes.extend(note);
+                        outcome
+                    }
                     Err(e) => Outcome::Failed(e.one_line()),
                 },
             };
@@ -104,7 +110,8 @@ impl Way<'_> {
         self.run_sql(postgres, MAINTENANCE, kept.join("\n").into_bytes()).await
     }
 
-    async fn restore_database(&self, postgres: &Postgres, what: &str) -> Result<()> {
+    /// What is worth knowing beside.
+    async fn restore_database(&self, postgres: &Postgres, what: &str) -> Result<Option<String>> {
         let found = self.outputs.records().find_map(|(file, record)| {
             let database = record.database.as_ref().filter(|database| shown(&database.name) == what)?;
             Some((file, record, database))
@@ -124,14 +131,19 @@ impl Way<'_> {
         self.ask_postgres(postgres, MAINTENANCE, &making).await?;
         let loaded = async {
             self.feed(&feed(&postgres.user, &loading), file, (BEGIN, COMMIT)).await?;
-            self.compare_rows(postgres, &loading, record).await
+            self.compare_rows(postgres, &loading, record).await?;
+            self.put_in_place(postgres, &database.name, &loading).await
         };
         if let Err(e) = loaded.await {
             // Whatever is wrong with that: what went wrong first is told.
             let _ = self.drop_database(postgres, &loading).await;
             return Err(e.within(format!("load database {}; the one that is there was left as it is", database.name)));
         }
-        self.put_in_place(postgres, &database.name, &loading).await
+        let before = with_suffix(&database.name, BEFORE)?;
+        let dropped = self.drop_database_from(postgres, beside(&database.name), &before).await;
+        let why = dropped.err().map(|e| e.one_line());
+        Ok(why
+            .map(|why| format!("{} is back; the one before is still there as {before}: {why}", shown(&database.name))))
     }
 
     /// Each table must have as many rows as were saved.
@@ -154,14 +166,12 @@ impl Way<'_> {
         Ok(())
     }
 
-    /// The names change hands in one moment; the one before goes last.
+    /// The names change hands in one moment.
     async fn put_in_place(&self, postgres: &Postgres, name: &str, loading: &str) -> Result<()> {
         let before = with_suffix(name, BEFORE)?;
         self.drop_database(postgres, &before).await?;
         let is_there = format!("select count(*) from pg_database where datname = {}", literal(name));
         let is_there = self.ask_postgres(postgres, MAINTENANCE, &is_there).await?.trim() == "1";
-        // The one that statements about others are run in cannot be renamed from within.
-        let from = if name == MAINTENANCE { "template1" } else { MAINTENANCE };
         let rename =
             |from: &str, to: &str| format!("alter database {} rename to {};", identifier(from), identifier(to));
         let mut sql = format!("{};", ending(name));
@@ -169,8 +179,14 @@ impl Way<'_> {
             sql.push_str(&rename(name, &before));
         }
         sql.push_str(&rename(loading, name));
-        self.run_sql(postgres, from, sql.into_bytes()).await?;
-        self.drop_database_from(postgres, from, &before).await
+        let mut attempt = 1;
+        loop {
+            match self.run_sql(postgres, beside(name), sql.clone().into_bytes()).await {
+                // Somebody who was not told to stay away came back in between.
+                Err(e) if attempt < TRIES && e.one_line().contains("accessed by other users") => attempt += 1,
+                renamed => return renamed,
+            }
+        }
     }
 
     async fn drop_database(&self, postgres: &Postgres, name: &str) -> Result<()> {
@@ -190,6 +206,11 @@ impl Way<'_> {
         let sql = [BEGIN.as_bytes(), &sql, COMMIT.as_bytes()].concat();
         crate::command::give(running, sql).await?.require_success(&command)
     }
+}
+
+/// The database in which statements about another one are run: it cannot be renamed or dropped from within.
+fn beside(name: &str) -> &'static str {
+    if name == MAINTENANCE { "template1" } else { MAINTENANCE }
 }
 
 fn counting(tables: &[(&String, &u64)]) -> String {

@@ -35,8 +35,7 @@ pub async fn restore_elasticsearch(work: &Work, step: usize, wanted: &RestoreEla
     if wanted.templates {
         way.restore_kept(&held, &mut tally).await?;
     }
-    let aliases = way.restore_indices(&held, &mut tally).await?;
-    way.restore_aliases(&aliases, &mut tally).await?;
+    way.restore_indices(&held, &mut tally).await?;
     let tally = std::mem::take(&mut *tally);
     work.progress.end(&name, &format!("{} (clock: {})", tally.items.words(), work.clock.words()));
     Ok(tally)
@@ -67,8 +66,8 @@ impl Way<'_> {
         Ok(())
     }
 
-    /// Restores one after the other, each with all lanes; gives the aliases of those that came back under their own names.
-    async fn restore_indices(&self, held: &Held, tally: &mut Tally) -> Result<Aliases> {
+    /// Restores one after the other, each with all lanes; then the aliases of those that came back under their own names.
+    async fn restore_indices(&self, held: &Held, tally: &mut Tally) -> Result<()> {
         let restorer = Restorer {
             work: self.work,
             server: self.server,
@@ -76,21 +75,28 @@ impl Way<'_> {
             conflict: self.conflict,
             lanes: self.wanted.lanes as usize,
         };
-        let mut aliases = Aliases::new();
+        let (mut aliases, mut whole) = (Aliases::new(), Vec::new());
         let targets = self.targets(held);
         refuse_collisions(&targets)?;
-        for target in targets {
-            let done = restorer.restore(&target).await?;
-            let is_whole = matches!(done.outcome, Outcome::Created | Outcome::Updated);
-            for (name, index) in target.parts.iter().filter(|(name, _)| is_whole && *name == target.to) {
+        for target in &targets {
+            let done = restorer.restore(target).await?;
+            tally.add(self.name, &target.shown(), done.outcome);
+            tally.notes.extend(done.notes);
+            if !done.is_whole {
+                continue;
+            }
+            whole.push(target);
+            for (name, index) in target.parts.iter().filter(|(name, _)| *name == target.to) {
                 for (alias, how) in index.description["aliases"].as_object().into_iter().flatten() {
                     aliases.entry(alias.clone()).or_default().push((name.to_string(), how.clone()));
                 }
             }
-            tally.add(self.name, &target.shown(), done.outcome);
-            tally.notes.extend(done.notes);
         }
-        Ok(aliases)
+        self.restore_aliases(&aliases, tally).await?;
+        for target in whole.into_iter().filter(|_| !self.work.dry_run) {
+            restorer.settle(target).await?;
+        }
+        Ok(())
     }
 
     /// Indices of one data stream go there together.

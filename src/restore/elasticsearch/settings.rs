@@ -113,9 +113,56 @@ pub fn mark_of(mappings: &Value) -> Option<&str> {
     mappings["_meta"]["ckbackup"]["loading"].as_str()
 }
 
+/// The `_meta` of an index that is whole, and waits for its aliases.
+pub fn whole(mappings: &Value, mark: &str) -> Value {
+    let mut meta = unmarked(mappings);
+    meta["ckbackup"] = json!({ "loaded": mark });
+    meta
+}
+
+/// What stands in the mappings of such an index.
+pub fn loaded_of(mappings: &Value) -> Option<&str> {
+    mappings["_meta"]["ckbackup"]["loaded"].as_str()
+}
+
+/// The `_meta` of an index that is as it was.
+pub fn unmarked(mappings: &Value) -> Value {
+    let mut meta = mappings["_meta"].as_object().cloned().unwrap_or_default();
+    meta.remove("ckbackup");
+    Value::Object(meta)
+}
+
+/// Fields that both mappings know, and have of other types.
+pub fn other_types(saved: &Value, made: &Value) -> Vec<String> {
+    let mut others = Vec::new();
+    compare_fields(&saved["properties"], &made["properties"], "", &mut others);
+    others
+}
+
+fn compare_fields(saved: &Value, made: &Value, path: &str, others: &mut Vec<String>) {
+    for (name, field) in saved.as_object().into_iter().flatten() {
+        let Some(other) = made.get(name) else { continue };
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        // One without a type has fields of its own.
+        let kind = |field: &Value| field["type"].as_str().unwrap_or("object").to_string();
+        if kind(field) != kind(other) {
+            others.push(format!("{path} was {}, and would be {}", kind(field), kind(other)));
+        }
+        compare_fields(&field["properties"], &other["properties"], &path, others);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fields_of_other_types_are_found() {
+        let saved = json!({"properties": {"a": {"type": "long"}, "b": {"properties": {"c": {"type": "ip"}}}, "d": {"type": "text"}}});
+        let made = json!({"properties": {"a": {"type": "long"}, "b": {"properties": {"c": {"type": "keyword"}}}}});
+        assert_eq!(other_types(&saved, &made), ["b.c was ip, and would be keyword"]);
+        assert!(other_types(&saved, &json!({})).is_empty());
+    }
 
     #[test]
     fn each_setting_has_its_time() {
@@ -163,5 +210,8 @@ mod tests {
         let marked = marked(&json!({ "_meta": { "owner": "me" }, "properties": {} }), "b");
         assert_eq!((mark_of(&marked), marked["_meta"]["owner"].as_str()), (Some("b"), Some("me")));
         assert_eq!(mark_of(&json!({ "properties": {} })), None);
+        let loaded = json!({ "_meta": whole(&marked, "b") });
+        assert_eq!((mark_of(&loaded), loaded_of(&loaded)), (None, Some("b")));
+        assert_eq!(unmarked(&loaded), json!({ "owner": "me" }));
     }
 }

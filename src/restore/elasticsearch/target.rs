@@ -8,7 +8,7 @@ use super::super::files::of_the_backup;
 use super::super::summary::Outcome;
 use super::contents::{self, HeldIndex};
 use super::load::{Load, Loaded};
-use super::settings::{self, Settings, at_first, at_last, mark_of, marked};
+use super::settings::{self, Settings, at_first, at_last, loaded_of, mark_of, marked};
 use crate::config::Conflict;
 use crate::elastic::{Elastic, Refusal, Repeat, in_path};
 use crate::error::{Error, Result};
@@ -45,6 +45,8 @@ pub struct Restorer<'a> {
 pub struct Done {
     pub outcome: Outcome,
     pub notes: Vec<String>,
+    /// Whether it is whole, and gets its aliases now.
+    pub is_whole: bool,
 }
 
 /// What is in its place.
@@ -52,6 +54,8 @@ enum Place {
     Free,
     /// What an earlier try of the same restore began.
     Begun,
+    /// What an earlier try filled to its end; its aliases are still to come.
+    Loaded,
     /// The very index that was saved, and nothing has changed in it.
     Equal,
     Taken(&'static str),
@@ -96,7 +100,7 @@ impl Target<'_> {
 impl Restorer<'_> {
     /// Restores one. What the server refuses is its outcome; an error means that the step cannot go on.
     pub async fn restore(&self, target: &Target<'_>) -> Result<Done> {
-        let done = |outcome| Done { outcome, notes: Vec::new() };
+        let done = |outcome| Done { outcome, notes: Vec::new(), is_whole: false };
         if target.parts.iter().any(|(_, index)| index.description.is_null()) {
             return Ok(done(Outcome::Failed("the backup has no settings and mappings of it".into())));
         }
@@ -104,6 +108,7 @@ impl Restorer<'_> {
             Place::Free => (Outcome::Created, false),
             Place::Begun => (Outcome::Created, true),
             Place::Equal => return Ok(done(Outcome::Unchanged)),
+            Place::Loaded => return Ok(Done { is_whole: true, ..done(Outcome::Unchanged) }),
             Place::Half(why) if self.conflict != Conflict::Overwrite => return Ok(done(Outcome::Failed(why.into()))),
             Place::Taken(_) | Place::Half(_) if self.conflict == Conflict::Overwrite && target.count().is_none() => {
                 let why = "it is there, and the backup does not hold all of its documents; what is there stays";
@@ -116,26 +121,25 @@ impl Restorer<'_> {
             },
         };
         if self.work.dry_run {
-            return Ok(done(outcome));
+            return Ok(Done { is_whole: true, ..done(outcome) });
         }
         let mut notes = Vec::new();
         if outcome == Outcome::Updated
             && let Err(refusal) = self.replace(target).await?
         {
-            return Ok(Done { outcome: Outcome::Failed(format!("what is there stays: {refusal}")), notes });
+            return Ok(Done { notes, ..done(Outcome::Failed(format!("what is there stays: {refusal}"))) });
         }
         if is_there {
             self.prepare_again(target).await?;
         }
         if !is_there && let Err(refusal) = self.make(target, &mut notes).await? {
-            return Ok(Done { outcome: Outcome::Failed(refusal.to_string()), notes });
+            return Ok(Done { notes, ..done(Outcome::Failed(refusal.to_string())) });
         }
         let loaded = self.load(target).await?;
-        let outcome = match self.finish(target, loaded, &mut notes).await? {
-            None => outcome,
-            Some(why) => Outcome::Failed(why),
-        };
-        Ok(Done { outcome, notes })
+        Ok(match self.finish(target, loaded, &mut notes).await? {
+            None => Done { outcome, notes, is_whole: true },
+            Some(why) => Done { notes, ..done(Outcome::Failed(why)) },
+        })
     }
 
     async fn look(&self, target: &Target<'_>) -> Result<Place> {
@@ -149,9 +153,14 @@ impl Restorer<'_> {
         }
         let there: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
         let mark = target.mark(self.work);
-        let mut all = there.as_object().into_iter().flatten().map(|(_, about)| mark_of(&about["mappings"]));
-        if all.any(|found| found == Some(&mark)) {
+        let has = |of: fn(&Value) -> Option<&str>| {
+            there.as_object().into_iter().flatten().any(|(_, about)| of(&about["mappings"]) == Some(&mark))
+        };
+        if has(mark_of) {
             return Ok(Place::Begun);
+        }
+        if has(loaded_of) {
+            return Ok(Place::Loaded);
         }
         if target.is_stream {
             let count = self.server.get(&format!("{}/_count", target.path())).await?["count"].as_u64();
@@ -172,21 +181,47 @@ impl Restorer<'_> {
     }
 
     /// Removes what is there, once it is known that the backup can be read, and that the server would take what it holds.
-    async fn replace(&self, target: &Target<'_>) -> Result<Result<(), Refusal>> {
+    async fn replace(&self, target: &Target<'_>) -> Result<Result<(), String>> {
         for (name, index) in &target.parts {
             for frame in &index.frames {
                 of_the_backup(self.work, contents::documents(self.work, frame, name).await).await?;
             }
         }
-        if !target.is_stream {
-            let probe = format!("{}-ckbackup-probe", target.to);
-            let made = self.make_index(target, &probe, &mut Vec::new()).await?;
-            self.remove(&in_path(&probe)).await?;
-            if let Err(refusal) = made {
-                return Ok(Err(refusal));
-            }
+        let probed =
+            if target.is_stream { self.probe_template(target).await? } else { self.probe_index(target).await? };
+        match probed {
+            Ok(()) => self.remove(&target.api_path()).await.map(Ok),
+            refused => Ok(refused),
         }
-        self.remove(&target.api_path()).await.map(Ok)
+    }
+
+    /// Whether the server would make such an index.
+    async fn probe_index(&self, target: &Target<'_>) -> Result<Result<(), String>> {
+        let probe = format!("{}-ckbackup-probe", target.to);
+        // Of a restore that was killed.
+        self.remove(&in_path(&probe)).await?;
+        let made = self.make_index(target, &probe, &mut Vec::new()).await?;
+        self.remove(&in_path(&probe)).await?;
+        Ok(made.map_err(|refusal| refusal.to_string()))
+    }
+
+    /// A data stream is made by its template: whether that would take the documents as they were.
+    async fn probe_template(&self, target: &Target<'_>) -> Result<Result<(), String>> {
+        let path = format!("_index_template/_simulate_index/{}", target.path());
+        let made = match self.server.send(Method::POST, &path, &Value::Null, Repeat::Always).await? {
+            Ok(made) => made,
+            Err(refusal) => return Ok(Err(refusal.to_string())),
+        };
+        if made["template"].is_null() {
+            return Ok(Err("no template makes it".into()));
+        }
+        let saved = target.parts.iter().map(|(_, index)| &index.description["mappings"]);
+        let others: Vec<_> =
+            saved.flat_map(|saved| settings::other_types(saved, &made["template"]["mappings"])).collect();
+        Ok(match others.first() {
+            Some(first) => Err(format!("the template has other types for {} fields, the first: {first}", others.len())),
+            None => Ok(()),
+        })
     }
 
     async fn remove(&self, path: &str) -> Result<()> {
@@ -326,15 +361,22 @@ impl Restorer<'_> {
         if let Err(refusal) = set {
             return Ok(Some(format!("its documents are there; its settings could not be set: {refusal}")));
         }
-        let mut meta = self.write_index(target).await?["mappings"]["_meta"].clone();
-        meta.as_object_mut().map(|meta| meta.remove("ckbackup"));
-        self.put_meta(target, &meta).await?;
-        // Once it is read-only, nothing of it can be changed.
-        let blocks = settings::blocks(&settings);
-        if !blocks.is_empty() {
-            self.server.order(Method::PUT, &path, &put(&blocks), Repeat::Always).await?;
-        }
+        let mappings = self.write_index(target).await?["mappings"].clone();
+        self.put_meta(target, &settings::whole(&mappings, &target.mark(self.work))).await?;
         Ok(None)
+    }
+
+    /// Takes the mark away from what is whole and has its aliases: a restore that is cut off before goes on from there.
+    pub async fn settle(&self, target: &Target<'_>) -> Result<()> {
+        let mappings = self.write_index(target).await?["mappings"].clone();
+        self.put_meta(target, &settings::unmarked(&mappings)).await?;
+        // Once it is read-only, nothing of it can be changed.
+        let blocks = settings::blocks(&at_last(&target.saved_settings()));
+        if !blocks.is_empty() {
+            let path = format!("{}/_settings", target.path());
+            self.server.order(Method::PUT, &path, &Value::Object(blocks), Repeat::Always).await?;
+        }
+        Ok(())
     }
 
     /// What the server says of the index; of a data stream's, the one that is written to.

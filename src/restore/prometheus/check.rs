@@ -1,4 +1,4 @@
-//! Asks a Prometheus that serves what was restored for the samples of each block.
+//! Asks a Prometheus that serves what was restored for the series and samples of each block.
 
 use std::future::ready;
 use std::time::Duration;
@@ -19,7 +19,8 @@ const POLL: Duration = Duration::from_millis(500);
 /// How long one query may take.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// At most one in so many samples of a block is taken for a marker.
+/// At most one in so many samples of a block is taken for a marker that ends a series, and one in so many series to have nothing else:
+/// these are counted in blocks, and not by queries.
 const MARKERS: u64 = 10;
 
 /// Queries at the same time, out of the twenty that Prometheus takes unless it is told otherwise.
@@ -32,16 +33,17 @@ pub(super) async fn ask(check: &PrometheusCheck, blocks: &[Metrics]) -> Result<V
     let open_left = has_open_left_ranges(&endpoint).await?;
     let mut problems = Vec::new();
     for block in blocks {
-        let found = count_samples(&endpoint, block, open_left).await?;
-        // Markers that end a series are counted in blocks, and not by queries.
-        if found > block.samples || found < block.samples - block.samples / MARKERS {
-            problems.push(format!(
-                "{} has {found} samples from {} to {}, and the block that was restored {}",
-                endpoint.shown(),
-                block.first,
-                block.last,
-                block.samples
-            ));
+        let found = count(&endpoint, block, open_left).await?;
+        let of = [("samples", found.samples, block.samples), ("series", found.series, block.series)];
+        for (what, found, restored) in of.into_iter().filter(|(what, ..)| *what == "samples" || !found.is_least) {
+            if found > restored || found < restored - restored / MARKERS {
+                problems.push(format!(
+                    "{} has {found} {what} from {} to {}, and the block that was restored {restored}",
+                    endpoint.shown(),
+                    block.first,
+                    block.last,
+                ));
+            }
         }
     }
     Ok(problems)
@@ -69,15 +71,29 @@ async fn has_open_left_ranges(endpoint: &Endpoint) -> Result<bool> {
     Ok(version.split('.').next().and_then(|major| major.parse::<u32>().ok()).is_some_and(|major| major >= 3))
 }
 
-/// Samples in the time of a block. Counted name by name, for a count has no name, and series that differ in nothing else
-/// would be taken for the same.
-async fn count_samples(endpoint: &Endpoint, block: &Metrics, open_left: bool) -> Result<u64> {
+/// What a Prometheus has in the time of a block.
+#[derive(Debug, Default)]
+struct Counted {
+    samples: u64,
+    series: u64,
+    /// Whether there may be more series: what was too much for one query was asked for in parts of the time.
+    is_least: bool,
+}
+
+/// Counted name by name, for a count has no name, and series that differ in nothing else would be taken for the same.
+async fn count(endpoint: &Endpoint, block: &Metrics, open_left: bool) -> Result<Counted> {
     let counter = Counter { endpoint, open_left };
     let (first, end) = (block.first.as_millisecond(), block.last.as_millisecond());
     let names = counter.names(first, end).await?;
     let counter = &counter;
     let count = |name: String| async move { counter.count(&name, first, end).await };
-    futures::stream::iter(names).map(count).buffer_unordered(AT_ONCE).try_fold(0, |all, one| ready(Ok(all + one))).await
+    let add = |all: Counted, one: Counted| Counted {
+        samples: all.samples + one.samples,
+        series: all.series + one.series,
+        is_least: all.is_least || one.is_least,
+    };
+    let counted = futures::stream::iter(names).map(count).buffer_unordered(AT_ONCE);
+    counted.try_fold(Counted::default(), |all, one| ready(Ok(add(all, one)))).await
 }
 
 struct Counter<'a> {
@@ -94,35 +110,47 @@ impl Counter<'_> {
         Ok(names.filter_map(|name| name.as_str().map(String::from)).collect())
     }
 
-    /// Samples of one name from `first` until before `end`, in milliseconds. What is too much for one query is asked for in
-    /// halves.
-    async fn count(&self, name: &str, first: i64, end: i64) -> Result<u64> {
+    /// One name from `first` until before `end`, in milliseconds. What is too much for one query is asked for in halves.
+    async fn count(&self, name: &str, first: i64, end: i64) -> Result<Counted> {
         let mut rest = vec![(first, end)];
-        let mut samples = 0;
+        let mut counted = Counted::default();
         while let Some((first, end)) = rest.pop() {
             match self.query(name, first, end).await? {
-                Ok(count) => samples += count,
+                Ok((samples, series)) => {
+                    counted.samples += samples;
+                    counted.series = counted.series.max(series);
+                }
                 Err(e) if e.contains("too many samples") && end - first > 1 => {
                     let middle = first + (end - first) / 2;
                     rest.extend([(first, middle), (middle, end)]);
+                    counted.is_least = true;
                 }
                 Err(e) => return Err(self.failed(&e)),
             }
         }
-        Ok(samples)
+        Ok(counted)
     }
 
-    async fn query(&self, name: &str, first: i64, end: i64) -> Result<Result<u64, String>> {
+    /// Samples and series.
+    async fn query(&self, name: &str, first: i64, end: i64) -> Result<Result<(u64, u64), String>> {
         let name = name.replace('\\', "\\\\").replace('"', "\\\"");
         // At the last moment before the end, back to the first one.
         let range = (end - first - i64::from(!self.open_left)).max(1);
-        let query = format!("sum(count_over_time({{__name__=\"{name}\"}}[{range}ms]))");
+        let each = format!("count_over_time({{__name__=\"{name}\"}}[{range}ms])");
+        let called = |what: &str, query: String| format!("label_replace({query}, \"what\", \"{what}\", \"\", \"\")");
+        let query =
+            format!("{} or {}", called("samples", format!("sum({each})")), called("series", format!("count({each})")));
         let time = seconds(end - 1);
         let asked = self.ask(Method::POST, "api/v1/query", &[("query", &query), ("time", &time)]).await?;
-        let value = |result: &Value| result["value"][1].as_str().and_then(|text| text.parse::<f64>().ok());
-        let sum = |json: Value| json["data"]["result"].as_array().and_then(|all| all.first()).and_then(value);
-        // No sample, no result.
-        Ok(asked.map(|json| sum(json).unwrap_or_default() as u64))
+        Ok(asked.map(|json| {
+            let results = json["data"]["result"].as_array().cloned().unwrap_or_default();
+            let number = |what: &str| {
+                let result = results.iter().find(|result| result["metric"]["what"] == what)?;
+                result["value"][1].as_str()?.parse::<f64>().ok()
+            };
+            // No sample, no result.
+            (number("samples").unwrap_or_default() as u64, number("series").unwrap_or_default() as u64)
+        }))
     }
 
     async fn ask(&self, method: Method, path: &str, form: &[(&str, &str)]) -> Result<Result<Value, String>> {

@@ -91,11 +91,11 @@ pub(super) async fn write(
         None
     } else {
         let (cluster, workloads) = (target.cluster(), std::slice::from_ref(&claim.workload));
-        let put = match scale::to_zero(cluster, workloads, &work.interim).await {
+        let put = match scale::to_zero(cluster, workloads, &name, &work.interim).await {
             Ok(()) => putting.put_through(cluster, &writer).await,
             Err(e) => Err(e),
         };
-        let back = scale::back(cluster, workloads, &work.interim).await;
+        let back = scale::back(cluster, &name, &work.interim).await;
         let Put { outcomes, found } = put?;
         outcomes.into_iter().for_each(|(block, outcome)| tally.add(&name, &block, outcome));
         tally.notes.extend(back?);

@@ -69,6 +69,9 @@ async fn restore_blocks(
     };
     // What was written stays counted.
     let problems = problems.unwrap_or_else(|e| vec![e.one_line()]);
+    if wanted.check.is_none() && problems.is_empty() {
+        tally.notes.push("no Prometheus was asked whether it has them (`check`)".into());
+    }
     let name = work.plan.steps[step].name.to_string();
     tally.items.failed += problems.len() as u64;
     let failure = |why| Failure { step: name.clone(), object: words(to), why };
@@ -99,6 +102,13 @@ async fn problems_of(wanted: &RestorePrometheus, source: &SourceRecord, found: &
         problems.push(format!(
             "the manifest says {} blocks, {} series and {} samples; the folder has {}, {} and {}",
             expected.blocks, expected.series, expected.samples, all.0, all.1, all.2
+        ));
+    }
+    let saved = source.units.iter().filter_map(|unit| unit.contents.metrics.as_ref());
+    for block in saved.filter(|block| !found.contains(block)) {
+        problems.push(format!(
+            "the manifest says that there is a block from {} to {} with {} series and {} samples; the folder has none such",
+            block.first, block.last, block.series, block.samples
         ));
     }
     if let Some(wanted) = &wanted.check {

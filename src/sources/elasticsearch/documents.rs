@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -19,7 +20,10 @@ use crate::error::{Error, Result};
 use crate::inventory::{Contents, Documents, Identity, Inventory, Omission};
 use crate::member::{Batch, Member, Traits};
 use crate::progress::Progress;
-use crate::sources::{TIME_IS_UP, Unit};
+use crate::sources::{TIME_IS_UP, Unit, in_time};
+
+/// How long the server may take to forget a moment.
+const TIME_TO_CLOSE: Duration = Duration::from_secs(10);
 
 /// One index.
 pub(super) struct DocumentsUnit {
@@ -61,7 +65,7 @@ impl Unit for DocumentsUnit {
         progress: &dyn Progress,
         stop: &CancellationToken,
     ) -> Result<Inventory> {
-        let moment = match Moment::fix(&self.server, &self.index, self.lanes).await? {
+        let moment = match in_time(stop, Moment::fix(&self.server, &self.index, self.lanes)).await? {
             Ok(moment) => moment,
             Err(refusal) if refusal.is_missing() => return Ok(self.gone()),
             Err(refusal) => return Err(self.server.refused(&self.index.name, &refusal)),
@@ -71,7 +75,8 @@ impl Unit for DocumentsUnit {
         let read = futures::stream::iter(lanes).buffer_unordered(self.lanes as usize).try_collect::<()>().await;
         let (at, expected) = (moment.at, moment.total.unwrap_or(way.tally.counted.load(Relaxed)));
         let is_fresh = moment.is_fresh;
-        moment.close().await;
+        // It ends by itself, should the server not answer.
+        let _ = tokio::time::timeout(TIME_TO_CLOSE, moment.close()).await;
         if let Err(e) = read {
             return if self.is_gone().await { Ok(self.gone_in_the_middle(&way.tally)) } else { Err(e) };
         }
@@ -99,7 +104,14 @@ impl DocumentsUnit {
     async fn read_lane(&self, moment: &Moment, number: u32, way: &Way<'_>) -> Result<()> {
         let mut lane = moment.lane(number).await?;
         let mut pieces = 0;
-        while let Some(page) = lane.next().await? {
+        loop {
+            // An answer that comes when the window is closed is of no use.
+            let page = tokio::select! {
+                biased;
+                () = way.stop.cancelled() => break,
+                page = lane.next() => page?,
+            };
+            let Some(page) = page else { break };
             way.tally.documents.fetch_add(page.documents, Relaxed);
             way.tally.too_large.fetch_add(page.too_large, Relaxed);
             way.tally.without_source.fetch_add(page.without_source, Relaxed);
@@ -108,9 +120,6 @@ impl DocumentsUnit {
                 let size = piece.len() as u64;
                 way.send(Saved::documents(&self.index.name, number, pieces), piece.into()).await?;
                 way.progress.advance(&self.name, 1, size);
-            }
-            if way.stop.is_cancelled() {
-                break;
             }
         }
         way.tally.counted.fetch_add(lane.total.unwrap_or_default(), Relaxed);

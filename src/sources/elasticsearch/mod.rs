@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use self::catalog::Catalog;
 pub use self::catalog::identity_of;
 use self::documents::DocumentsUnit;
-use super::{Opened, Source, Unit};
+use super::{Opened, Source, Unit, in_time};
 use crate::config::ElasticsearchScope;
 use crate::elastic::{Elastic, KEPT, Saved};
 use crate::error::{Error, Result};
@@ -76,14 +76,14 @@ impl Unit for DescriptionUnit {
         &self,
         out: mpsc::Sender<Batch>,
         progress: &dyn Progress,
-        _stop: &CancellationToken,
+        stop: &CancellationToken,
     ) -> Result<Inventory> {
         let mut inventory = Inventory::default();
         let about = json!({ "product": format!("{:?}", self.server.product), "version": self.server.version });
         let mut all = vec![(Saved::SERVER.to_string(), about)];
         all.extend(self.described.iter().cloned());
         for kept in &KEPT {
-            match self.server.get_if_served(kept.path).await {
+            match in_time(stop, self.server.get_if_served(kept.path)).await {
                 Ok(answer) => {
                     let found = kept.read(&answer.unwrap_or_default());
                     all.extend(found.into_iter().map(|(name, body)| (Saved::kept(kept, &name), body)));

@@ -242,7 +242,11 @@ impl Reading<'_> {
         let content = match (stop.is_cancelled(), unanswered.load(Relaxed) >= UNANSWERED_IN_A_ROW) {
             (true, _) => Err(NotRead::Late),
             (_, true) => Err(NotRead::Unanswered),
-            _ => self.fetch(&piece).await.map_err(NotRead::Failed),
+            _ => tokio::select! {
+                biased;
+                () = stop.cancelled() => Err(NotRead::Late),
+                content = self.fetch(&piece) => content.map_err(NotRead::Failed),
+            },
         };
         match &content {
             Err(NotRead::Failed(Unreadable::Lost(_))) => drop(unanswered.fetch_add(1, Relaxed)),

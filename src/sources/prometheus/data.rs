@@ -10,6 +10,9 @@ use crate::config::PrometheusData;
 use crate::error::{Context, Error, Result};
 use crate::inventory::Omission;
 
+/// The file by which a snapshot is known as a backup's.
+pub(super) const MARK: &str = ".ckbackup";
+
 /// A folder.
 #[derive(Clone)]
 pub(super) enum Folder {
@@ -65,6 +68,29 @@ impl Folder {
             Err(e) => (e.kind() == std::io::ErrorKind::NotFound).then(Vec::new),
         });
         looking.await.ok()?
+    }
+
+    /// Marks it as made by a backup.
+    pub async fn mark(&self) -> Result<()> {
+        match self {
+            Folder::Pod(folder) => folder.mark().await,
+            Folder::Here(path) => {
+                let mark = path.join(MARK);
+                tokio::fs::write(&mark, b"").await.context(|| format!("write {}", mark.display()))
+            }
+        }
+    }
+
+    /// What in it is marked so.
+    pub async fn marked(&self) -> Result<Vec<String>> {
+        match self {
+            Folder::Pod(folder) => folder.marked().await,
+            Folder::Here(path) => {
+                let mut names = self.names().await.unwrap_or_default();
+                names.retain(|name| path.join(name).join(MARK).exists());
+                Ok(names)
+            }
+        }
     }
 
     /// Removes it, with all that is in it. One that is not there is fine.

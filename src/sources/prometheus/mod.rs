@@ -14,6 +14,7 @@ mod snapshot;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -53,18 +54,32 @@ impl Prometheus {
         Ok(Prometheus { name: name.into(), scope, cluster, endpoint, snapshot: Mutex::default() })
     }
 
-    /// The folder that holds the blocks: a snapshot's, or the data directory itself.
-    async fn folder(&self) -> Result<Folder> {
+    /// The folder that holds the blocks: a snapshot's, or the data directory itself. And what is missing there.
+    async fn folder(&self) -> Result<(Folder, Option<Omission>)> {
         let data = Folder::find(&self.scope.data, self.cluster.as_ref()).await?;
-        let Some(endpoint) = &self.endpoint else { return Ok(data) };
+        let Some(endpoint) = &self.endpoint else { return Ok((data, None)) };
         // Held while it is made: whoever cleans up waits until it is known what it is called.
         let mut held = self.snapshot.lock().await;
         if let Some(earlier) = held.as_mut() {
             earlier.remove().await?;
         }
+        snapshot::remove_left(&data, Timestamp::now()).await;
         let snapshot = held.insert(Snapshot::begin(endpoint.clone(), &data, self.scope.head));
-        snapshot.folder().await
+        Ok(match snapshot.folder().await? {
+            Some(folder) => (folder, None),
+            None => (data, self.scope.head.then(|| without_head(endpoint))),
+        })
     }
+}
+
+/// Blocks alone are better than nothing, and not what was asked for.
+fn without_head(endpoint: &Endpoint) -> Omission {
+    let why = format!(
+        "the newest samples, which are in no block yet: {} makes no snapshots, as its admin API is disabled. Start Prometheus \
+         with --web.enable-admin-api; or leave out `url` and accept it with `head: false`",
+        endpoint.shown()
+    );
+    Omission { what: "head".into(), why, count: None }
 }
 
 #[async_trait]
@@ -74,8 +89,9 @@ impl Source for Prometheus {
     }
 
     async fn open(&self) -> Result<Opened> {
-        let folder = self.folder().await?;
-        let (blocks, problems) = folder.find_blocks().await?;
+        let (folder, missing) = self.folder().await?;
+        let (blocks, mut problems) = folder.find_blocks().await?;
+        problems.extend(missing);
         let (blocks, skipped) = within(blocks, self.scope.limits, SystemTime::now());
         let mut inventory = Inventory { skipped, problems, ..Inventory::default() };
         if !self.scope.head {

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::blocks::{Block, META, is_block_name, sorted};
 use super::contents::Contents;
+use super::data::MARK;
 use crate::command::Place;
 use crate::error::{Error, Result};
 use crate::inventory::Omission;
@@ -61,6 +62,17 @@ impl PodFolder {
 
     pub async fn names(&self) -> Result<Vec<String>> {
         Ok(self.shell(NAMES).await?.lines().map(String::from).collect())
+    }
+
+    pub async fn mark(&self) -> Result<()> {
+        self.shell(&format!(": >\"$1/{MARK}\"")).await.map(drop)
+    }
+
+    pub async fn marked(&self) -> Result<Vec<String>> {
+        let marked = format!(
+            "cd -- \"$1\" 2>/dev/null || exit 0; for f in *; do if [ -e \"$f/{MARK}\" ]; then echo \"$f\"; fi; done"
+        );
+        Ok(self.shell(&marked).await?.lines().map(String::from).collect())
     }
 
     pub async fn remove(&self) -> Result<()> {

@@ -15,7 +15,7 @@ use crate::error::{Context, Error, Result};
 use crate::inventory::{Inventory, Omission};
 use crate::member::{Batch, Member, Traits};
 use crate::progress::Progress;
-use crate::sources::Unit;
+use crate::sources::{Unit, in_time};
 
 /// Where they stand in an archive.
 pub const SILENCES: &str = "silences.json";
@@ -141,10 +141,10 @@ impl Unit for SilencesUnit {
         &self,
         out: mpsc::Sender<Batch>,
         progress: &dyn Progress,
-        _stop: &CancellationToken,
+        stop: &CancellationToken,
     ) -> Result<Inventory> {
         let mut inventory = Inventory::default();
-        let (silences, expired) = match self.alertmanager.silences().await {
+        let (silences, expired) = match in_time(stop, self.alertmanager.silences()).await {
             Ok(read) => read,
             Err(e) => {
                 let why = e.one_line();

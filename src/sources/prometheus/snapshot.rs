@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use reqwest::{Method, StatusCode};
 use tokio::task::JoinHandle;
 
@@ -11,6 +14,9 @@ use crate::error::{Context, Error, Result};
 
 /// Writing the newest samples into a block takes seconds for a million series.
 const TIMEOUT: Duration = Duration::from_secs(600);
+
+/// No run takes so long.
+const LONGEST_RUN: SignedDuration = SignedDuration::from_hours(12);
 
 /// A snapshot, from the moment that it is asked for.
 pub(super) struct Snapshot {
@@ -26,9 +32,9 @@ enum State {
     None,
 }
 
-/// What came of asking.
+/// What came of asking: its name, or none where the admin API is disabled.
 struct Asked {
-    answer: Result<String>,
+    answer: Result<Option<String>>,
     /// One that was made all the same, when only the answer was lost.
     left: Option<String>,
 }
@@ -51,26 +57,31 @@ impl Snapshot {
         Snapshot { folder, state: State::Making(making) }
     }
 
-    /// The folder with its blocks.
-    pub async fn folder(&mut self) -> Result<Folder> {
-        let name = self.name().await?;
+    /// The folder with its blocks; none where the admin API is disabled, so that there are no snapshots.
+    pub async fn folder(&mut self) -> Result<Option<Folder>> {
+        let Some(name) = self.name().await? else { return Ok(None) };
         let folder = self.folder.below(&name);
         if folder.is_there().await? {
-            return Ok(folder);
+            return Ok(Some(folder));
         }
         Err(Error::failed(format!("the snapshot is not in {}", folder.words())).hint(
             "`data` must be the data directory of the very Prometheus that `url` names (its --storage.tsdb.path)",
         ))
     }
 
-    async fn name(&mut self) -> Result<String> {
+    async fn name(&mut self) -> Result<Option<String>> {
         let making = match &mut self.state {
             State::Making(making) => making,
-            State::Made(name) => return Ok(name.clone()),
+            State::Made(name) => return Ok(Some(name.clone())),
             State::None => return Err(Error::failed("no snapshot was made")),
         };
         let Asked { answer, left } = making.await.context(|| "make a snapshot".into())?;
-        let there = answer.as_ref().ok().cloned().or(left);
+        let there = answer.as_ref().ok().cloned().flatten().or(left);
+        if let Some(name) = &there {
+            // Should this run be killed, the next one knows by this what to remove.
+            let marked = self.folder.below(name).mark().await;
+            marked.unwrap_or_else(|e| tracing::debug!(error = %e.one_line(), "mark a snapshot"));
+        }
         self.state = there.map_or(State::None, State::Made);
         answer
     }
@@ -90,6 +101,25 @@ impl Snapshot {
     }
 }
 
+/// Removes what runs have left that were killed. What is younger than a run takes may be of one that is under way.
+pub(super) async fn remove_left(data: &Folder, now: Timestamp) {
+    let snapshots = data.below("snapshots");
+    for name in snapshots.marked().await.unwrap_or_default() {
+        if made_at(&name).is_some_and(|at| now.duration_since(at) > LONGEST_RUN) {
+            match snapshots.below(&name).remove().await {
+                Ok(()) => tracing::info!(snapshot = name, "a run that was killed had left it: it is removed"),
+                Err(e) => tracing::warn!(snapshot = name, error = %e.one_line(), "remove what a run has left"),
+            }
+        }
+    }
+}
+
+/// Its name begins with the time at which it was made.
+fn made_at(name: &str) -> Option<Timestamp> {
+    let time = DateTime::strptime("%Y%m%dT%H%M%SZ", name.split('-').next()?).ok()?;
+    time.to_zoned(TimeZone::UTC).ok().map(|time| time.timestamp())
+}
+
 /// The one that came since, if it is known to be the only one.
 fn new_one(before: Option<Vec<String>>, after: Option<Vec<String>>) -> Option<String> {
     let before = before?;
@@ -98,21 +128,17 @@ fn new_one(before: Option<Vec<String>>, after: Option<Vec<String>>) -> Option<St
 }
 
 /// An error means that the answer was lost: what came of it is not known.
-async fn ask(endpoint: &Endpoint, head: bool) -> Result<Result<String>> {
+async fn ask(endpoint: &Endpoint, head: bool) -> Result<Result<Option<String>>> {
     let path = format!("api/v1/admin/tsdb/snapshot?skip_head={}", !head);
     let answer = endpoint.send(Method::POST, &path, &[], TIMEOUT).await?;
     let json = answer.json();
     let said = json["error"].as_str().unwrap_or(answer.body.trim());
     if said.contains("admin APIs disabled") {
-        let disabled = format!("{} makes no snapshots: its admin API is disabled", endpoint.shown());
-        return Ok(Err(Error::failed(disabled).hint(
-            "start Prometheus with --web.enable-admin-api; or leave out `url` and accept with `head: false` that the \
-             newest hours are not in the backup",
-        )));
+        return Ok(Ok(None));
     }
     let name = json["data"]["name"].as_str().filter(|name| is_name(name));
     Ok(match name {
-        Some(name) if answer.status == StatusCode::OK => Ok(name.to_string()),
+        Some(name) if answer.status == StatusCode::OK => Ok(Some(name.to_string())),
         _ => Err(Error::failed(format!("{} made no snapshot: {} {said}", endpoint.shown(), answer.status))
             .hint("check that `url` is a Prometheus, and its log")),
     })
@@ -125,7 +151,13 @@ fn is_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_name;
+    use super::*;
+
+    #[test]
+    fn a_name_tells_when_it_was_made() {
+        assert_eq!(made_at("20261121T000003Z-6e2a1f0b7c8d9e00"), "2026-11-21T00:00:03Z".parse().ok());
+        assert_eq!(made_at("by-hand"), None);
+    }
 
     #[test]
     fn a_name_is_no_path() {

@@ -38,14 +38,15 @@ impl S3Server {
         let root = Credentials { access_key: "root".into(), secret_key: "root-secret".into() };
         let data = scratch.folder("s3/data");
         let address = format!("127.0.0.1:{}", free_port().unwrap());
-        let mut server = Leashed::spawn(&program(scratch, &address, &root)).unwrap();
-        eventually("the S3 server listens", async || {
-            server.require_running().unwrap_or_else(|e| panic!("{}", e.one_line()));
-            tokio::net::TcpStream::connect(&address).await.is_ok()
-        })
-        .await;
+        let server = listening(scratch, &address, &root).await;
         let client = S3Client::new(&format!("http://{address}"));
         S3Server { server, client, data, root }
+    }
+
+    /// Starts it again, with what it had, where it was.
+    pub async fn restart(&mut self, scratch: &Scratch) {
+        let address = self.endpoint().strip_prefix("http://").unwrap().to_owned();
+        self.server = listening(scratch, &address, &self.root).await;
     }
 
     /// `http://127.0.0.1:<port>`.
@@ -146,6 +147,16 @@ pub fn env(endpoint: &str, who: &Credentials) -> Vec<(&'static str, String)> {
         ("AWS_ACCESS_KEY_ID", who.access_key.clone()),
         ("AWS_SECRET_ACCESS_KEY", who.secret_key.clone()),
     ]
+}
+
+async fn listening(scratch: &Scratch, address: &str, root: &Credentials) -> Leashed {
+    let mut server = Leashed::spawn(&program(scratch, address, root)).unwrap();
+    eventually("the S3 server listens", async || {
+        server.require_running().unwrap_or_else(|e| panic!("{}", e.one_line()));
+        tokio::net::TcpStream::connect(address).await.is_ok()
+    })
+    .await;
+    server
 }
 
 fn program(scratch: &Scratch, address: &str, root: &Credentials) -> Program {
