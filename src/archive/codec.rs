@@ -13,6 +13,9 @@ const LEVEL: i32 = 1;
 /// frames are larger.
 const KEPT: usize = (4 << 20) + 4096;
 
+/// What is decoded begins at a multiple of it in memory, so that a disk can take it from there.
+const ALIGNED: usize = 4096;
+
 thread_local! {
     static CODEC: RefCell<Option<Codec>> = const { RefCell::new(None) };
 }
@@ -21,7 +24,31 @@ thread_local! {
 pub(super) struct Codec {
     compressor: Compressor<'static>,
     decompressor: Decompressor<'static>,
-    again: Vec<u8>,
+    again: Room,
+}
+
+/// Memory that is used again.
+#[derive(Default)]
+struct Room(Vec<u8>);
+
+impl Room {
+    /// So many bytes, [`ALIGNED`]. What is in them, nobody knows.
+    fn of(&mut self, bytes: usize) -> &mut [u8] {
+        if self.0.len() < bytes + ALIGNED {
+            self.0 = Vec::new();
+            self.0 = vec![0; bytes + ALIGNED];
+        }
+        let address = self.0.as_ptr().addr();
+        let begin = address.next_multiple_of(ALIGNED) - address;
+        &mut self.0[begin..begin + bytes]
+    }
+
+    /// Keeps no more than most frames need.
+    fn forget(&mut self) {
+        if self.0.len() > KEPT + ALIGNED {
+            self.0 = Vec::new();
+        }
+    }
 }
 
 /// Calls `work` with this thread's codec.
@@ -37,38 +64,44 @@ impl Codec {
         let mut compressor = Compressor::new(LEVEL)?;
         compressor.include_checksum(true)?;
         compressor.include_contentsize(true)?;
-        Ok(Codec { compressor, decompressor: Decompressor::new()?, again: Vec::new() })
+        Ok(Codec { compressor, decompressor: Decompressor::new()?, again: Room::default() })
     }
 
     /// Decodes a frame into memory that is used again, and hands it to `take`.
     pub fn decode<T>(&mut self, encoded: &[u8], decoded: usize, take: impl FnOnce(&[u8]) -> T) -> std::io::Result<T> {
-        self.again.clear();
-        self.again.reserve(decoded);
-        let read = self.decompressor.decompress_to_buffer(encoded, &mut self.again);
-        let taken = read.map(|_| take(&self.again));
-        self.forget();
+        let room = self.again.of(decoded);
+        let read = self.decompressor.decompress_to_buffer(encoded, room);
+        let taken = read.map(|length| take(&room[..length]));
+        self.again.forget();
         taken
-    }
-
-    /// Keeps no more than most frames need.
-    fn forget(&mut self) {
-        self.again.truncate(KEPT);
-        self.again.shrink_to(KEPT);
     }
 
     /// One frame, decoded again: a compressor's error must not be found out at restore time.
     pub fn compress(&mut self, decoded: &[u8]) -> Result<Vec<u8>> {
         let encoded = self.compressor.compress(decoded).context(|| "compress a frame".into())?;
-        self.again.clear();
-        self.again.reserve(decoded.len());
-        let read_back = self.decompressor.decompress_to_buffer(&encoded, &mut self.again);
-        read_back.context(|| "read back a frame".into())?;
-        let same = self.again == decoded;
-        self.forget();
+        let same =
+            self.decode(&encoded, decoded.len(), |again| again == decoded).context(|| "read back a frame".into())?;
         match same {
             true => Ok(encoded),
             false => Err(Error::integrity("a compressed frame does not decode to what went in")
                 .hint("this machine's memory or processor may be faulty; run the backup on another one")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_decoded_is_aligned_and_large_memory_is_not_kept() {
+        let mut codec = Codec::new().unwrap();
+        for bytes in [1, 5000, 4096, KEPT, KEPT + 1, 3] {
+            let content: Vec<u8> = (0..bytes).map(|n| (n % 251) as u8).collect();
+            let encoded = codec.compress(&content).unwrap();
+            let is_right = |decoded: &[u8]| decoded == content && decoded.as_ptr().addr().is_multiple_of(ALIGNED);
+            assert!(codec.decode(&encoded, bytes, is_right).unwrap());
+            assert!(codec.again.0.len() <= KEPT + ALIGNED);
         }
     }
 }

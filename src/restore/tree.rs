@@ -21,8 +21,8 @@ use crate::member::check_path;
 use crate::progress::Progress;
 use crate::reader::{OpenBackup, StoredFrame};
 
-/// Runs of frames that are written at the same time.
-pub(super) const LANES: usize = 2;
+/// Runs of frames that are written at the same time: while some wait for the disk, others decode.
+const LANES: usize = 4;
 
 /// So many frames make a run, and more when a file goes on.
 const RUN_FRAMES: usize = 8;

@@ -12,10 +12,13 @@ use self::writer::Writer;
 use super::apply::{Tally, Work};
 use super::files::{HOLD_FILES, of_the_backup, require_source_of};
 use super::summary::Outcome;
-use super::tree::{self, LANES, Planned, in_runs};
+use super::tree::{self, Planned, in_runs};
 use crate::config::RestoreObjects;
 use crate::error::Result;
 use crate::storage::{Object, Objects};
+
+/// Runs of frames that are written at the same time.
+const LANES: usize = 2;
 
 /// Writes every object of a step. What went wrong with single ones is in the tally; an error ends the step.
 pub async fn restore_objects(work: &Work, step: usize, wanted: &RestoreObjects) -> Result<Tally> {

@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -13,6 +13,12 @@ use crate::error::{Error, Result};
 /// Begins and ends the name of a file whose content is still coming; between stands a digest of its name, which may be as long
 /// as names can be. What a restore that was cut off leaves is overwritten by the next.
 const COMING: (&str, &str) = (".ckbackup-", ".part");
+
+/// Parts of at least so many bytes go straight to the disk, past the kernel's cache.
+const LARGE: usize = 1 << 20;
+
+/// What goes past the cache begins and ends at a multiple of it.
+const BLOCK: usize = 4096;
 
 /// Gives a file a name that nothing has by now. A name that came meanwhile is somebody else's.
 pub fn name_new(staged: &Path, name: &Path) -> std::io::Result<()> {
@@ -38,15 +44,46 @@ pub fn with_end(place: &Path, end: &str) -> PathBuf {
     place.with_file_name(name)
 }
 
+/// Writes part of a file that is coming.
+pub fn write_part(place: &Path, offset: u64, content: &[u8]) -> std::io::Result<()> {
+    let written = write_past_cache(place, offset, content)?;
+    match &content[written..] {
+        [] => Ok(()),
+        rest => open_to_write(place)?.write_all_at(rest, offset + written as u64),
+    }
+}
+
+/// Writes the whole blocks of a large part straight to the disk; how many bytes that were.
+///
+/// In the kernel's cache a large file would only cost: memory that a machine may have to get from its host first, the copy,
+/// and what others have in the cache. A small one is written faster through it.
+fn write_past_cache(place: &Path, offset: u64, content: &[u8]) -> std::io::Result<usize> {
+    if content.len() < LARGE || !offset.is_multiple_of(BLOCK as u64) {
+        return Ok(0);
+    }
+    let blocks = content.len() / BLOCK * BLOCK;
+    let written = open_with(place, libc::O_DIRECT).and_then(|file| file.write_all_at(&content[..blocks], offset));
+    match written {
+        Ok(()) => Ok(blocks),
+        // Not every file system can, nor from any place in memory.
+        Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(0),
+        Err(e) => Err(e),
+    }
+}
+
 /// Readable by its owner only, and not through a link.
-pub fn open_to_write(place: &Path) -> std::io::Result<File> {
+fn open_to_write(place: &Path) -> std::io::Result<File> {
+    open_with(place, 0)
+}
+
+fn open_with(place: &Path, flags: i32) -> std::io::Result<File> {
     let open = || {
         OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
+            .custom_flags(libc::O_NOFOLLOW | flags)
             .open(place)
     };
     match open() {
@@ -111,6 +148,35 @@ mod tests {
         std::fs::write(&staged, b"again").unwrap();
         assert_eq!(name_new(&staged, &name).unwrap_err().kind(), ErrorKind::AlreadyExists);
         assert_eq!(std::fs::read(&name).unwrap(), b"ours");
+    }
+
+    #[test]
+    fn parts_of_any_size_come_from_anywhere_in_memory_and_in_any_order() {
+        let content: Vec<u8> = (0..4 * LARGE as u32).map(|n| (n % 251) as u8).collect();
+        let cuts = [0, 3, LARGE + 3, LARGE + 512, 2 * LARGE, 3 * LARGE + BLOCK, content.len()];
+        for folder in [tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap()] {
+            for skipped in [0, 1, 512, BLOCK] {
+                let place = folder.path().join(format!("below/{skipped}"));
+                let content = &content[skipped..];
+                for cut in cuts.windows(2).rev() {
+                    let part = cut[0]..cut[1].min(content.len());
+                    write_part(&place, part.start as u64, &content[part]).unwrap();
+                }
+                assert!(std::fs::read(&place).unwrap() == content, "{skipped}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_part_is_not_written_through_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let (link, other) = (folder.path().join("link"), folder.path().join("other"));
+        std::fs::write(&other, b"theirs").unwrap();
+        std::os::unix::fs::symlink(&other, &link).unwrap();
+        for bytes in [5, 2 * LARGE] {
+            write_part(&link, 0, &vec![1; bytes]).unwrap_err();
+        }
+        assert_eq!(std::fs::read(&other).unwrap(), b"theirs");
     }
 
     #[test]

@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::ErrorKind;
-use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt;
 
-use super::place::{finish, is_same, name_new, open_to_write, staged, with_end, words};
+use super::place::{finish, is_same, name_new, staged, with_end, words, write_part};
 use super::{Coming, Fate, Tree, first_folder};
 use crate::archive::frame;
 use crate::archive::index::Entry;
@@ -101,7 +100,7 @@ impl Writing {
         let place = self.tree.to.join(&entry.path);
         match fate {
             Fate::Write { .. } => {
-                open_to_write(&staged(&place))?.write_all_at(content, offset)?;
+                write_part(&staged(&place), offset, content)?;
                 Ok(None)
             }
             Fate::Compare if is_same(&place, offset, content)? => Ok(None),
