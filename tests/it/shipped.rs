@@ -1,8 +1,9 @@
 //! What is shipped as an example works: schedules, plans, and the commands of the documents.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::control_plane::shared;
 use crate::harness::{Ckbackup, Scratch};
@@ -21,9 +22,64 @@ fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
 #[tokio::test]
 async fn every_shipped_schedule_and_plan_is_valid() {
     let scratch = Scratch::new();
-    let shipped = [files("schedules", "yaml"), files("restore-plans", "yaml")].concat();
+    let overlays = ["workload-cluster", "management-cluster"].map(|name| format!("deploy/kustomize/overlays/{name}"));
+    let overlays = overlays.map(|overlay| root().join(overlay).join("nightly.yaml"));
+    let shipped = [files("schedules", "yaml"), files("restore-plans", "yaml"), overlays.to_vec()].concat();
     let validated = Ckbackup::new(&scratch).arg("validate").args(&shipped).run().await.expect_success();
     assert_eq!(validated.stdout.lines().count(), shipped.len(), "{validated}");
+}
+
+/// The documents of shipped files, as they stand there.
+fn specs(paths: &[PathBuf], key: &str) -> Vec<Value> {
+    let read = |path: &PathBuf| -> Value { serde_yaml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap() };
+    paths.iter().flat_map(|path| read(path)["spec"][key].as_array().unwrap().clone()).collect()
+}
+
+/// Whether a step brings back a source: by what it does, and by its name.
+fn brings_back(step: &Value, source: &Value) -> bool {
+    let by = |kind: &str, steps: &[&str]| {
+        source[kind].is_object() && steps.iter().any(|step_kind| step[*step_kind]["source"] == source["name"])
+    };
+    let objects = step["apply"].is_object() && [&Value::Null, &source["name"]].contains(&&step["apply"]["source"]);
+    (source["kubernetes"].is_object() && objects)
+        || by("prometheus", &["prometheus"])
+        || by("elasticsearch", &["elasticsearch"])
+        || by("files", &["files", "objects"])
+        || by("objects", &["files", "objects"])
+        || (by("command", &["command"]) && step["command"]["profile"] == source["command"]["profile"])
+}
+
+#[test]
+fn every_source_of_a_shipped_schedule_comes_back_by_a_shipped_plan() {
+    let overlay = |name: &str| root().join(format!("deploy/kustomize/overlays/{name}/nightly.yaml"));
+    let plan = |name: &str| root().join(format!("restore-plans/{name}.yaml"));
+    let history = [plan("workload-cluster"), plan("logs-and-metrics")];
+    let services = [&history[..], &[plan("cluster-services")]].concat();
+    let (mut steps, mut sources) = (Vec::new(), Vec::new());
+    for (schedule, plans) in [
+        (root().join("schedules/nightly.yaml"), &services[..]),
+        (overlay("workload-cluster"), &history[..]),
+        (overlay("management-cluster"), &[plan("management-cluster")]),
+    ] {
+        let (saved, by) = (specs(&[schedule.clone()], "sources"), specs(plans, "steps"));
+        assert!(saved.len() >= 4, "{}", schedule.display());
+        for source in &saved {
+            let found = by.iter().any(|step| brings_back(step, source));
+            assert!(found, "{}: {} comes back by none of {plans:?}", schedule.display(), source["name"]);
+        }
+        sources.extend(saved);
+        steps.extend(by);
+    }
+    // And no step waits for a source that nobody saves.
+    let names: HashSet<_> = sources.iter().map(|source| source["name"].as_str().unwrap()).collect();
+    let wanted =
+        |step: &Value| step.as_object().unwrap().values().find_map(|kind| kind["source"].as_str().map(String::from));
+    for wanted in steps.iter().filter_map(wanted) {
+        assert!(names.contains(wanted.as_str()), "{wanted}");
+    }
+    for kind in ["prometheus", "elasticsearch", "objects", "command"] {
+        assert!(steps.iter().any(|step| step[kind].is_object()), "no plan has a step {kind}");
+    }
 }
 
 /// The calls of ckbackup in a document: in blocks of code, and in backticks within a line.
