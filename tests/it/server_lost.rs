@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use crate::bucket_stage::BucketStage;
 use crate::data_stage::{DataStage, id_of, noise, record, write};
 use crate::harness::command::signal;
-use crate::harness::prometheus::Prometheus;
 use crate::harness::{
     Action, BucketKind, FaultProxy, Finished, S3Server, Search, SearchServer, eventually, shared_node,
 };

@@ -111,7 +111,7 @@ async fn metrics_come_out_of_a_pod_with_the_newest() {
     let (pods, user) =
         (format!("/api/v1/namespaces/{namespace}/pods"), Api::new(text("server").trim(), &token, &text("ca.crt")));
     eventually("the roles are in force", async || user.send(reqwest::Method::GET, &pods, None).await.0 == 200).await;
-    as_job().run().await.expect_success();
+    let newest = id_of(&as_job().run().await.expect_success());
     assert_eq!(snapshots(node, &namespace).await, "");
     let secrets = format!("/api/v1/namespaces/{namespace}/secrets");
     assert_eq!(user.send(reqwest::Method::GET, &secrets, None).await.0, 403);
@@ -123,7 +123,7 @@ async fn metrics_come_out_of_a_pod_with_the_newest() {
     let manifest = stage.manifest(&place, &id_of(&again)).await;
     assert_eq!(metrics(&manifest), [3, 6000, 720_000]);
     let units = record(&manifest)["units"].as_array().unwrap();
-    assert!(units.len() == 3 && units.iter().all(|unit| unit["copiedFrom"] == id), "{units:?}");
+    assert!(units.len() == 3 && units.iter().all(|unit| unit["copiedFrom"] == newest), "{units:?}");
 
     // The answer of the API is late: Ctrl-C before it is there.
     let late = std::time::Duration::from_secs(10);
