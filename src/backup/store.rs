@@ -45,6 +45,7 @@ pub(super) async fn save(
     reusable: &Reusable,
 ) -> Result<SourceRecord> {
     let begin = Instant::now();
+    run.progress.begin(name, None);
     let place = Place { run, folder, name, reusable };
     let mut saved = Saved::default();
     match place.open(source).await {
@@ -54,8 +55,6 @@ pub(super) async fn save(
     let Saved { mut inventory, units, segments, .. } = saved;
     if inventory.problems.is_empty() {
         inventory.notices.extend(reusable.gap(name, &inventory.contents));
-    }
-    if inventory.problems.is_empty() || inventory.items == 0 {
         reusable.judge_emptiness(name, &mut inventory);
     }
     let count = inventory.problems.len();

@@ -62,8 +62,15 @@ pub(super) struct Report {
     /// How many there are, of each schedule.
     copies: BTreeMap<String, u32>,
     dry_run: bool,
+    /// Uploads of dead runs, which were no objects yet, and never will be.
+    #[serde(skip_serializing_if = "is_zero")]
+    ended_uploads: u64,
     /// Newest first.
     backups: Vec<Row>,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 #[derive(Debug, Serialize)]
@@ -176,7 +183,14 @@ pub(super) async fn rotate(vault: &Vault, cluster: &str, wanted: &Wanted<'_>, gl
             removals = rotation.apply(&decided) => removals?,
         },
     };
-    let report = report(vault, cluster, keep, dry_run, &decided, &removals);
+    let mut report = report(vault, cluster, keep, dry_run, &decided, &removals);
+    if !dry_run {
+        match rotation.end_uploads().await {
+            Ok(ended) => report.ended_uploads = ended,
+            // They cost money, and endanger nothing.
+            Err(e) => global.warn(format!("unfinished uploads of dead runs stay: {}", e.one_line())),
+        }
+    }
     Ok(Rotated { report, decided, removals })
 }
 
@@ -224,6 +238,7 @@ fn report(vault: &Vault, cluster: &str, keep: u32, dry_run: bool, decided: &Deci
         keep,
         copies: decided.copies.clone(),
         dry_run,
+        ended_uploads: 0,
         backups: decided.decisions.iter().map(row).collect(),
     }
 }

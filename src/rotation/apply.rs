@@ -1,6 +1,6 @@
 //! Removes what was decided to go.
 
-use super::{Decided, Decision, Rotation};
+use super::{Decided, Decision, REMAINS_STAY, Rotation};
 use crate::error::{Error, Result};
 use crate::vault::layout::{BackupFolder, BackupId, MANIFEST, SIGNATURE};
 use crate::vault::{Removable, Removed};
@@ -46,6 +46,12 @@ impl Rotation<'_> {
             removals.push(Removal { id: decision.id.clone(), objects, outcome });
         }
         Ok(removals)
+    }
+
+    /// Ends the uploads of dead runs, as old as remains must be; how many.
+    pub async fn end_uploads(&self) -> Result<u64> {
+        let now = self.vault.time().await?.unwrap_or_else(|| self.clock.now());
+        self.vault.end_uploads(self.cluster, now - REMAINS_STAY).await
     }
 
     /// Reading back takes time: what was counted must still be there.

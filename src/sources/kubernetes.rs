@@ -323,7 +323,6 @@ impl Kubernetes {
         })?;
         let mut inventory = Inventory { problems: self.unknown_names(&found).await, ..Inventory::default() };
         let wanted = self.choose(found, &mut inventory);
-        progress.begin(&self.name, None);
         let lists = wanted.into_iter().map(|kind| async move {
             let listed = self.list_type(&kind, out, progress, stop).await;
             (kind, listed)

@@ -132,6 +132,29 @@ struct RawVersion {
     version_id: String,
 }
 
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ListUploadsResult {
+    #[serde(default)]
+    is_truncated: bool,
+    next_key_marker: Option<String>,
+    next_upload_id_marker: Option<String>,
+    #[serde(rename = "Upload", default)]
+    uploads: Vec<UnfinishedUpload>,
+}
+
+/// An upload in parts that is no object yet, and may never become one.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct UnfinishedUpload {
+    /// The whole key that the object would have.
+    pub key: String,
+    /// Its id.
+    pub upload_id: String,
+    /// When it was begun.
+    pub initiated: Timestamp,
+}
+
 impl S3 {
     /// The API for a bucket that `store` speaks to.
     pub fn new(store: AmazonS3, bucket: &str, place: Place) -> Result<S3> {
@@ -214,6 +237,40 @@ impl S3 {
             }
             after = next;
         }
+    }
+
+    /// Every upload of keys that begin so that was not finished; none where that may not be asked.
+    pub async fn unfinished_uploads(&self, prefix: &str) -> Result<Option<Vec<UnfinishedUpload>>> {
+        let doing = || format!("list unfinished uploads in {}", self.place.shown);
+        let (mut all, mut after) = (Vec::new(), None::<(String, String)>);
+        loop {
+            let mut query = vec![("uploads", ""), ("prefix", prefix)];
+            if let Some((key, upload)) = &after {
+                query.extend([("key-marker", key.as_str()), ("upload-id-marker", upload.as_str())]);
+            }
+            let answer = self.send(Method::GET, &Path::default(), &query).await?;
+            if [StatusCode::FORBIDDEN, StatusCode::NOT_IMPLEMENTED].contains(&answer.status) {
+                return Ok(None);
+            }
+            let answer = answer.require_success(doing, "s3:ListBucketMultipartUploads")?;
+            let page: ListUploadsResult = parse(&answer.body, doing)?;
+            all.extend(page.uploads);
+            let next = page.next_key_marker.map(|key| (key, page.next_upload_id_marker.unwrap_or_default()));
+            if !page.is_truncated || next.is_none() || next == after {
+                return Ok(Some(all));
+            }
+            after = next;
+        }
+    }
+
+    /// Ends an upload, and frees its parts. One that is finished or ended by now is fine.
+    pub async fn end_upload(&self, path: &Path, upload_id: &str) -> Result<()> {
+        let answer = self.send(Method::DELETE, path, &[("uploadId", upload_id)]).await?;
+        if answer.status == StatusCode::NOT_FOUND {
+            return Ok(());
+        }
+        let doing = || format!("end an unfinished upload of {path} in {}", self.place.shown);
+        answer.require_success(doing, "s3:AbortMultipartUpload").map(drop)
     }
 
     /// Deletes an object where there are no versions, or one version of it for good.

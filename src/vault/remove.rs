@@ -82,6 +82,19 @@ impl Vault {
         Ok(removed)
     }
 
+    /// Ends uploads into a folder that were begun before a time and never finished; how many. Their parts take room, and no list
+    /// of objects shows them. Where that may not be asked, a rule of the bucket is to do it.
+    pub async fn end_uploads(&self, under: &str, before: Timestamp) -> Result<u64> {
+        let Some(s3) = &self.s3 else { return Ok(0) };
+        let unfinished = s3.unfinished_uploads(&format!("{}/", self.path(under)?)).await?.unwrap_or_default();
+        let mut ended = 0;
+        for upload in unfinished.into_iter().filter(|upload| upload.initiated < before) {
+            s3.end_upload(&self.path(&self.relative(&upload.key))?, &upload.upload_id).await?;
+            ended += 1;
+        }
+        Ok(ended)
+    }
+
     /// Removes the empty folders that are left of a removed one. Buckets have none.
     pub async fn remove_empty_folders(&self, under: &str) -> Result<()> {
         let Some(root) = &self.folder else { return Ok(()) };

@@ -54,6 +54,7 @@ mod source_prometheus;
 mod source_prometheus_pod;
 mod source_scope;
 mod source_units;
+mod terminal;
 mod vault_contract;
 mod vault_damage;
 mod vault_extract;

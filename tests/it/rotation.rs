@@ -176,6 +176,43 @@ async fn whichever_list_fails_the_copies_stay_and_the_next_rotation_finishes() {
 }
 
 #[tokio::test]
+async fn uploads_of_dead_runs_are_ended_when_they_are_old() {
+    let history = History::new().await;
+    history.add(24, Kind::Good);
+    let (s3, place) = history.in_bucket(BucketKind::Plain).await;
+    for key in [format!("{CLUSTER}/x/old"), format!("{CLUSTER}/x/young"), "others/old".to_string()] {
+        let begun = s3.send(s3.root(), Method::POST, &format!("/vault/{key}?uploads="), HeaderMap::new(), "").await;
+        assert_eq!(begun.status, 200, "{}", begun.text());
+        if key.ends_with("old") {
+            let folder = hex::encode(Sha256::digest(&key));
+            let upload = s3.file("vault", ".sgwtmp/multipart").join(folder);
+            let touch = format!("find {} -exec touch -d '50 hours ago' {{}} +", upload.display());
+            Ckbackup::program("sh", &history.stage.scratch).args(["-c", &touch]).run().await.expect_success();
+        }
+    }
+    let unfinished = async || {
+        let listed = s3.send(s3.root(), Method::GET, "/vault?uploads=", HeaderMap::new(), "").await.text();
+        listed.split("<Key>").skip(1).map(|rest| rest.split('<').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(unfinished().await.len(), 3);
+    keeper(&history.stage, &place, &["--dry-run"]).run().await.expect_success();
+    assert_eq!(unfinished().await.len(), 3, "a dry run ends nothing");
+    let rotated = rotate(&history.stage, &place).await.expect_success();
+    assert_eq!(rotated.json()["endedUploads"], 1, "{rotated}");
+    let mut left = unfinished().await;
+    left.sort_unstable();
+    assert_eq!(left, ["others/old".to_string(), format!("{CLUSTER}/x/young")]);
+
+    // Who may not is not told each night: a rule of the bucket does it.
+    let proxy = FaultProxy::plain(s3.endpoint(), |seen| match seen.is("GET", "uploads=") {
+        true => Action::status(403),
+        false => Action::Forward,
+    });
+    let quiet = rotate(&history.stage, &Place::through(proxy.url(), s3.root(), "vault")).await.expect_success();
+    assert!(!quiet.stderr.contains("unfinished"), "{quiet}");
+}
+
+#[tokio::test]
 async fn a_clock_that_is_behind_the_storage_stops_it() {
     let history = History::new().await;
     for night in 0..4 {

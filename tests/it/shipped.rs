@@ -61,7 +61,7 @@ fn every_source_of_a_shipped_schedule_comes_back_by_a_shipped_plan() {
         (overlay("workload-cluster"), &history[..]),
         (overlay("management-cluster"), &[plan("management-cluster")]),
     ] {
-        let (saved, by) = (specs(&[schedule.clone()], "sources"), specs(plans, "steps"));
+        let (saved, by) = (specs(std::slice::from_ref(&schedule), "sources"), specs(plans, "steps"));
         assert!(saved.len() >= 4, "{}", schedule.display());
         for source in &saved {
             let found = by.iter().any(|step| brings_back(step, source));

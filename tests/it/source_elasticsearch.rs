@@ -356,6 +356,44 @@ async fn half_an_index_is_not_taken_for_a_whole_one() {
     assert_eq!(server.get("half-1/_mapping").await["half-1"]["mappings"]["_meta"], json!({"owner": "logs"}));
 }
 
+/// A field that comes, with a document, when the mappings were read already: a strict index would refuse that at the restore.
+#[tokio::test]
+async fn mappings_are_those_of_the_moment_at_which_the_documents_are_read() {
+    for kind in ALL {
+        let (stage, server) = (DataStage::new().await, search(kind));
+        let place = Place::folder(&stage.scratch.folder("vault"));
+        let strict = json!({"mappings": {"dynamic": "strict", "properties": {"old": {"type": "long"}}}});
+        server.order("PUT", "strict-1", strict).await;
+        server.bulk("strict-1", "{\"index\":{}}\n{\"old\":1}\n".into()).await;
+        let (url, done) = (server.url().to_owned(), std::sync::atomic::AtomicBool::new(false));
+        let proxy = FaultProxy::plain(server.url(), move |seen| {
+            if seen.path.contains("/strict-1/_refresh") && !done.swap(true, std::sync::atomic::Ordering::SeqCst) {
+                let url = url.clone();
+                let send = async move {
+                    let request = |request: reqwest::RequestBuilder, body: &'static str| {
+                        request.header("content-type", "application/json").body(body).send()
+                    };
+                    let client = reqwest::Client::new();
+                    let field = "{\"properties\":{\"new\":{\"type\":\"ip\"}}}";
+                    request(client.put(format!("{url}/strict-1/_mapping")), field).await.unwrap();
+                    request(client.post(format!("{url}/strict-1/_doc")), "{\"new\":\"10.0.0.1\"}").await.unwrap();
+                };
+                let run = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(send);
+                std::thread::spawn(run).join().unwrap();
+            }
+            Action::Forward
+        });
+        let scope = json!({"url": proxy.url(), "indices": ["strict-*"]});
+        let id = id_of(&stage.backup(&place, "elasticsearch", scope).run().await.expect_success());
+        let before = (server.documents("strict-1").await, described(server, "strict-1").await);
+        assert_eq!(before.0.len(), 2);
+        server.order("DELETE", "strict-1", Value::Null).await;
+        stage.restore(&place, &id, step(server.url(), json!({}))).run().await.expect_success();
+        assert!((server.documents("strict-1").await, described(server, "strict-1").await) == before, "{kind:?}");
+        server.order("DELETE", "strict-1", Value::Null).await;
+    }
+}
+
 /// The server is lost when the first index is whole: aliases come last, and must not be forgotten.
 #[tokio::test]
 async fn a_restore_that_was_cut_off_between_indices_still_gives_all_of_them_their_aliases() {

@@ -27,6 +27,8 @@ pub struct Held {
 pub struct HeldIndex {
     /// Settings, mappings, aliases; null when the backup lacks them.
     pub description: Value,
+    /// Its mappings when its documents were read, where they had changed by then.
+    pub later_mappings: Value,
     /// How many documents it had, and as of when; none when they were not all saved.
     pub count: Option<u64>,
     /// What decided its documents.
@@ -88,6 +90,7 @@ impl Held {
                 let index = self.indices.entry(name).or_default();
                 index.count = value["count"].as_u64();
                 index.identity = value["identity"].as_str().map(String::from);
+                index.later_mappings = value["mappings"].clone();
             }
             Saved::DataStream(name) => drop(self.streams.insert(name, value)),
             Saved::Kept(kept, name) => self.kept.push((kept, name, value)),

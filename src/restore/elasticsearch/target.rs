@@ -234,10 +234,11 @@ impl Restorer<'_> {
     async fn make(&self, target: &Target<'_>, notes: &mut Vec<String>) -> Result<Result<(), Refusal>> {
         if !target.is_stream {
             let made = self.make_index(target, &target.to, notes).await?;
-            if made.is_ok() {
-                self.take_away_what_templates_gave(target).await?;
+            if made.is_err() {
+                return Ok(made);
             }
-            return Ok(made);
+            self.take_away_what_templates_gave(target).await?;
+            return self.add_later_mappings(target).await;
         }
         let made = self.server.send(Method::PUT, &target.api_path(), &Value::Null, Repeat::WhenRefused).await?;
         if let Err(refusal) = made {
@@ -263,6 +264,16 @@ impl Restorer<'_> {
             Ok(_) => Ok(()),
             Err(refusal) => Err(refusal),
         })
+    }
+
+    /// The server adds what is new in them.
+    async fn add_later_mappings(&self, target: &Target<'_>) -> Result<Result<(), Refusal>> {
+        let later = &target.parts[0].1.later_mappings;
+        if later.is_null() {
+            return Ok(Ok(()));
+        }
+        let (path, body) = (format!("{}/_mapping", target.path()), marked(later, &target.mark(self.work)));
+        Ok(self.server.send(Method::PUT, &path, &body, Repeat::Always).await?.map(drop))
     }
 
     /// Policies and aliases of templates: the one might take the index away, through the others it would be written to.

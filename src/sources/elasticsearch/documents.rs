@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -70,6 +70,11 @@ impl Unit for DocumentsUnit {
             Err(refusal) if refusal.is_missing() => return Ok(self.gone()),
             Err(refusal) => return Err(self.server.refused(&self.index.name, &refusal)),
         };
+        let mappings = match in_time(stop, self.mappings_now()).await {
+            Ok(mappings) => mappings,
+            Err(_) if !stop.is_cancelled() && self.is_gone().await => return Ok(self.gone()),
+            Err(e) => return Err(e),
+        };
         let way = Way { out, progress, stop, tally: Tally::default() };
         let lanes = (0..moment.lanes).map(|number| self.read_lane(&moment, number, &way));
         let read = futures::stream::iter(lanes).buffer_unordered(self.lanes as usize).try_collect::<()>().await;
@@ -84,7 +89,10 @@ impl Unit for DocumentsUnit {
         let problems = self.problems(&way, expected);
         if problems.is_empty() {
             let identity = self.index.identity.filter(|_| is_fresh).map(|identity| hex::encode(identity.0));
-            let count = json!({ "count": documents, "at": at, "identity": identity });
+            let mut count = json!({ "count": documents, "at": at, "identity": identity });
+            if let Some(mappings) = mappings {
+                count["mappings"] = mappings;
+            }
             way.send(Saved::count(&self.index.name), count.to_string().into()).await?;
         }
         let mut inventory = way.tally.inventory(problems);
@@ -124,6 +132,13 @@ impl DocumentsUnit {
         }
         way.tally.counted.fetch_add(lane.total.unwrap_or_default(), Relaxed);
         Ok(())
+    }
+
+    /// The mappings, where they have changed since everything was described: the moment may have documents that need them.
+    async fn mappings_now(&self) -> Result<Option<Value>> {
+        let all = self.server.get(&format!("{}/_mapping", in_path(&self.index.name))).await?;
+        let now = &all[&self.index.name]["mappings"];
+        Ok(Some(now.clone()).filter(|now| now.is_object() && *now != self.index.description["mappings"]))
     }
 
     fn problems(&self, way: &Way<'_>, expected: u64) -> Vec<Omission> {

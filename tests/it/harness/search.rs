@@ -81,10 +81,12 @@ impl SearchServer {
             true => {
                 let pem = std::fs::read(folder.join("cert.pem")).unwrap();
                 let trusted = reqwest::Certificate::from_pem(&pem).unwrap();
-                ("https", reqwest::Client::builder().add_root_certificate(trusted).build().unwrap())
+                ("https", reqwest::Client::builder().add_root_certificate(trusted))
             }
-            false => ("http", reqwest::Client::new()),
+            false => ("http", reqwest::Client::builder()),
         };
+        // A connection ends with the test that made it, and must not be kept for another one.
+        let http = http.pool_max_idle_per_host(0).build().unwrap();
         let url = format!("{scheme}://127.0.0.1:{port}");
         let certificate = folder.join("cert.pem");
         let mut server = SearchServer { server: Some(server), url, http, is_locked, certificate };
