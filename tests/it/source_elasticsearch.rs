@@ -362,7 +362,7 @@ async fn mappings_are_those_of_the_moment_at_which_the_documents_are_read() {
     for kind in ALL {
         let (stage, server) = (DataStage::new().await, search(kind));
         let place = Place::folder(&stage.scratch.folder("vault"));
-        let strict = json!({"mappings": {"dynamic": "strict", "properties": {"old": {"type": "long"}}}});
+        let strict = json!({"mappings": {"_meta": {"owner": "logs"}, "dynamic": "strict", "properties": {"old": {"type": "long"}}}});
         server.order("PUT", "strict-1", strict).await;
         server.bulk("strict-1", "{\"index\":{}}\n{\"old\":1}\n".into()).await;
         let (url, done) = (server.url().to_owned(), std::sync::atomic::AtomicBool::new(false));
@@ -389,7 +389,7 @@ async fn mappings_are_those_of_the_moment_at_which_the_documents_are_read() {
         assert_eq!(before.0.len(), 2);
         server.order("DELETE", "strict-1", Value::Null).await;
         stage.restore(&place, &id, step(server.url(), json!({}))).run().await.expect_success();
-        assert!((server.documents("strict-1").await, described(server, "strict-1").await) == before, "{kind:?}");
+        assert_eq!((server.documents("strict-1").await, described(server, "strict-1").await), before, "{kind:?}");
         server.order("DELETE", "strict-1", Value::Null).await;
     }
 }
