@@ -16,7 +16,7 @@
 //!                   endpoint            an HTTP server that something is read from
 //!                   storage             buckets and folders: opened, listed, read, written
 //!                    └ config           schedules and plans, checked
-//!                      member  object_path  inventory
+//!                      member  object_path  inventory  direct
 //!                        progress  clock  error
 //! ```
 //!
@@ -47,6 +47,7 @@ pub mod clock;
 pub mod cluster;
 pub mod command;
 pub mod config;
+pub mod direct;
 pub mod drill;
 pub mod elastic;
 pub mod endpoint;

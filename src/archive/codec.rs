@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use zstd::bulk::{Compressor, Decompressor};
 
+use crate::direct::Room;
 use crate::error::{Context, Error, Result};
 
 /// Measured on Kubernetes objects: 2 and 3 take up to twice the time and save nothing, 5 takes four times and saves 8 %.
@@ -12,9 +13,6 @@ const LEVEL: i32 = 1;
 /// How much memory a thread keeps for what it decoded last, in bytes: a part of a large file, with its tar header. Few
 /// frames are larger.
 const KEPT: usize = (4 << 20) + 4096;
-
-/// What is decoded begins at a multiple of it in memory, so that a disk can take it from there.
-const ALIGNED: usize = 4096;
 
 thread_local! {
     static CODEC: RefCell<Option<Codec>> = const { RefCell::new(None) };
@@ -25,30 +23,6 @@ pub(super) struct Codec {
     compressor: Compressor<'static>,
     decompressor: Decompressor<'static>,
     again: Room,
-}
-
-/// Memory that is used again.
-#[derive(Default)]
-struct Room(Vec<u8>);
-
-impl Room {
-    /// So many bytes, [`ALIGNED`]. What is in them, nobody knows.
-    fn of(&mut self, bytes: usize) -> &mut [u8] {
-        if self.0.len() < bytes + ALIGNED {
-            self.0 = Vec::new();
-            self.0 = vec![0; bytes + ALIGNED];
-        }
-        let address = self.0.as_ptr().addr();
-        let begin = address.next_multiple_of(ALIGNED) - address;
-        &mut self.0[begin..begin + bytes]
-    }
-
-    /// Keeps no more than most frames need.
-    fn forget(&mut self) {
-        if self.0.len() > KEPT + ALIGNED {
-            self.0 = Vec::new();
-        }
-    }
 }
 
 /// Calls `work` with this thread's codec.
@@ -72,7 +46,7 @@ impl Codec {
         let room = self.again.of(decoded);
         let read = self.decompressor.decompress_to_buffer(encoded, room);
         let taken = read.map(|length| take(&room[..length]));
-        self.again.forget();
+        self.again.keep(KEPT);
         taken
     }
 
@@ -92,6 +66,7 @@ impl Codec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::direct::BLOCK;
 
     #[test]
     fn what_is_decoded_is_aligned_and_large_memory_is_not_kept() {
@@ -99,9 +74,9 @@ mod tests {
         for bytes in [1, 5000, 4096, KEPT, KEPT + 1, 3] {
             let content: Vec<u8> = (0..bytes).map(|n| (n % 251) as u8).collect();
             let encoded = codec.compress(&content).unwrap();
-            let is_right = |decoded: &[u8]| decoded == content && decoded.as_ptr().addr().is_multiple_of(ALIGNED);
+            let is_right = |decoded: &[u8]| decoded == content && decoded.as_ptr().addr().is_multiple_of(BLOCK);
             assert!(codec.decode(&encoded, bytes, is_right).unwrap());
-            assert!(codec.again.0.len() <= KEPT + ALIGNED);
+            assert!(codec.again.kept() <= KEPT + BLOCK);
         }
     }
 }

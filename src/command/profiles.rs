@@ -1,5 +1,7 @@
 //! The commands of the profiles: how a PostgreSQL and an InfluxDB are asked, saved and filled.
 
+use super::saved::LOADING;
+
 /// PostgreSQL's programs with the password that its container was given; `sh` is in every image that has them.
 const WITH_PASSWORD: &str = "PGPASSWORD=\"${PGPASSWORD:-$POSTGRES_PASSWORD}\"; export PGPASSWORD; exec \"$@\"";
 
@@ -104,7 +106,7 @@ while [ $# -gt 0 ]; do
   fi
   if [ $has = yes ]; then
     influxd restore -portable -db "$n" "$d" || { echo "what was saved of $n is in $try" >&2; exit 1; }
-    if [ "$2" = drop ]; then drop "$try" || exit 1; fi
+    drop "$try" || exit 1
   else influx -execute "create database \"$n\"" || exit 1; fi
   shift 2
 done"#;
@@ -127,10 +129,11 @@ pub fn sum_of(answer: &str) -> u64 {
     answer.lines().filter_map(|line| line.rsplit(',').next()?.trim().parse::<u64>().ok()).sum()
 }
 
-/// The databases in an InfluxDB's answer, without its own.
+/// The databases in an InfluxDB's answer, without its own, and what a restore that was cut off has left.
 pub fn databases_of(answer: &str) -> Vec<String> {
     let name = |line: &str| line.split_once(',').map(|(_, name)| name.trim().to_string());
-    answer.lines().filter_map(name).filter(|name| name != "name" && name != "_internal" && !name.is_empty()).collect()
+    let is_users = |name: &String| !["name", "_internal", ""].contains(&name.as_str()) && !name.ends_with(LOADING);
+    answer.lines().filter_map(name).filter(is_users).collect()
 }
 
 #[cfg(test)]
@@ -146,7 +149,8 @@ mod tests {
 
     #[test]
     fn an_influxdb_lists_its_databases() {
-        assert_eq!(databases_of("name,name\ndatabases,_internal\ndatabases,metrics\n"), ["metrics"]);
+        let answer = "name,name\ndatabases,_internal\ndatabases,metrics\ndatabases,metrics__ckbackup\n";
+        assert_eq!(databases_of(answer), ["metrics"]);
         assert_eq!(databases_of(""), Vec::<String>::new());
         assert_eq!(sum_of("name,count\ncpu,3\nmem,4\n"), 7);
     }

@@ -26,6 +26,8 @@ struct Scaled {
     workload: Workload,
     former: u64,
     steps: Vec<String>,
+    /// Whether the server has been told.
+    is_sent: bool,
 }
 
 /// What all steps have in the cluster only meanwhile: whoever ends the restore puts it right.
@@ -59,24 +61,28 @@ fn shown(workload: &Workload) -> String {
     format!("{} {}/{}", workload.kind, workload.namespace, workload.name)
 }
 
-/// Notes that a step needs a workload at zero. The patch that does it, unless it is at zero for another step.
+/// Notes that a step needs a workload at zero. The patch that does it, unless another step has sent it.
 fn note(all: &mut Vec<Scaled>, workload: &Workload, object: &Value, step: &str) -> Option<Value> {
-    if let Some(known) = all.iter_mut().find(|scaled| scaled.workload == *workload) {
-        known.steps.push(step.into());
-        return None;
-    }
-    let former = former(object);
-    all.push(Scaled { workload: workload.clone(), former, steps: vec![step.into()] });
-    let annotations = json!({ FORMER: former.to_string() });
-    Some(json!({ "metadata": { "annotations": annotations }, "spec": { "replicas": 0 } }))
+    let known = all.iter().position(|scaled| scaled.workload == *workload);
+    let at = known.unwrap_or_else(|| {
+        let (former, steps) = (former(object), Vec::new());
+        all.push(Scaled { workload: workload.clone(), former, steps, is_sent: false });
+        all.len() - 1
+    });
+    let scaled = &mut all[at];
+    scaled.steps.push(step.into());
+    let annotations = json!({ FORMER: scaled.former.to_string() });
+    let zero = json!({ "metadata": { "annotations": annotations }, "spec": { "replicas": 0 } });
+    Some(zero).filter(|_| !scaled.is_sent)
 }
 
-/// Those that only this step needed at zero.
-fn release(all: &mut Vec<Scaled>, step: &str) -> Vec<Scaled> {
+fn sent(all: &mut [Scaled], workload: &Workload) {
+    all.iter_mut().filter(|scaled| scaled.workload == *workload).for_each(|scaled| scaled.is_sent = true);
+}
+
+/// The step needs nothing at zero any more. One that nobody needs so is at the given place.
+fn release(all: &mut [Scaled], step: &str) {
     all.iter_mut().for_each(|scaled| scaled.steps.retain(|holder| holder != step));
-    let (free, held) = all.drain(..).partition(|scaled| scaled.steps.is_empty());
-    *all = held;
-    free
 }
 
 /// Scales all of them to zero for a step, and waits until none of their pods is left.
@@ -89,6 +95,7 @@ pub async fn to_zero(cluster: &Cluster, workloads: &[Workload], step: &str, inte
         selectors.push((workload, selector(workload, &object)?));
         if let Some(zero) = note(&mut all, workload, &object, step) {
             patch(cluster, workload, &zero).await?;
+            sent(&mut all, workload);
         }
     }
     for (workload, selector) in selectors {
@@ -111,11 +118,26 @@ fn former(object: &Value) -> u64 {
 /// Gives those of a step their former count: all first, as they may need each other, then each is waited for. One that another step
 /// still needs at zero stays so until that is done. The first error is told, in words what was done.
 pub async fn back(cluster: &Cluster, step: &str, interim: &Interim) -> Result<Vec<String>> {
-    let mut first = Ok(());
+    let (mut first, mut mine) = (Ok(()), Vec::new());
     let mut all = interim.scaled.lock().await;
-    let mine = release(&mut all, step);
-    for scaled in &mine {
-        first = first.and(give_back(cluster, scaled).await);
+    release(&mut all, step);
+    let mut at = 0;
+    while at < all.len() {
+        // It stays known until it is done: whoever ends the restore tries what failed once more.
+        let given = match all[at].steps.is_empty() {
+            true => give_back(cluster, &all[at]).await,
+            false => {
+                at += 1;
+                continue;
+            }
+        };
+        match given {
+            Ok(()) => mine.push(all.remove(at)),
+            Err(e) => {
+                first = first.and(Err(e));
+                at += 1;
+            }
+        }
     }
     drop(all);
     for scaled in &mine {
@@ -144,11 +166,12 @@ pub async fn back_at_the_end(cluster: &Cluster, interim: &Interim) -> Vec<(Strin
 /// Brings back what a restore that was cut off has left at zero.
 pub async fn recover(cluster: &Cluster, workloads: &[Workload], interim: &Interim) -> Result<()> {
     for workload in workloads {
+        let all = interim.scaled.lock().await;
         let object = get(cluster, workload).await?;
-        let is_held = interim.scaled.lock().await.iter().any(|scaled| scaled.workload == *workload);
+        let is_held = all.iter().any(|scaled| scaled.workload == *workload);
         if object["metadata"]["annotations"][FORMER].is_string() && !is_held {
-            let scaled = Scaled { workload: workload.clone(), former: former(&object), steps: Vec::new() };
-            give_back(cluster, &scaled).await?;
+            let (former, steps) = (former(&object), Vec::new());
+            give_back(cluster, &Scaled { workload: workload.clone(), former, steps, is_sent: true }).await?;
         }
     }
     Ok(())
@@ -251,14 +274,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_two_steps_need_at_zero_comes_back_after_the_second() {
+    fn what_two_steps_need_at_zero_is_free_after_the_second() {
         let workload = Workload { kind: "Deployment".into(), namespace: "shop".parse().unwrap(), name: "web".into() };
+        let (running, zero) = (json!({"spec": {"replicas": 3}}), json!({"spec": {"replicas": 0}}));
         let mut all = Vec::new();
-        assert!(note(&mut all, &workload, &json!({"spec": {"replicas": 3}}), "registry").is_some());
-        assert!(note(&mut all, &workload, &json!({"spec": {"replicas": 0}}), "notary").is_none());
-        assert!(release(&mut all, "registry").is_empty() && release(&mut all, "other").is_empty());
-        let back = release(&mut all, "notary");
-        assert_eq!((back[0].former, back.len(), all.len()), (3, 1, 0));
+        assert!(note(&mut all, &workload, &running, "registry").is_some());
+        assert!(note(&mut all, &workload, &running, "registry-again").is_some(), "it was not sent");
+        sent(&mut all, &workload);
+        assert!(note(&mut all, &workload, &zero, "notary").is_none());
+        for (step, holders) in [("registry", 2), ("other", 2), ("registry-again", 1), ("notary", 0)] {
+            release(&mut all, step);
+            assert_eq!((all[0].steps.len(), all[0].former, all.len()), (holders, 3, 1), "{step}");
+        }
     }
 
     #[test]

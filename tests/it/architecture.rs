@@ -15,7 +15,7 @@ const LEVELS: &[&[&str]] = &[
     &["archive", "vault", "cluster", "endpoint"],
     &["storage"],
     &["config"],
-    &["inventory", "member", "object_path"],
+    &["inventory", "member", "object_path", "direct"],
     &["progress", "clock", "error"],
 ];
 

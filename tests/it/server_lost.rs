@@ -1,14 +1,13 @@
 //! Servers that are killed in the middle of being read, or written to: what was read is saved, what is missing is told, and
 //! nothing that is not whole is ever listed.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use serde_json::{Value, json};
 
 use crate::bucket_stage::BucketStage;
 use crate::data_stage::{DataStage, id_of, noise, record, write};
-use crate::harness::command::signal;
+use crate::harness::command::{is_running, signal};
 use crate::harness::{
     Action, BucketKind, FaultProxy, Finished, S3Server, Search, SearchServer, eventually, shared_node,
 };
@@ -60,25 +59,21 @@ async fn an_elasticsearch_that_is_killed_makes_the_backup_partial() {
 #[tokio::test]
 async fn a_prometheus_that_is_killed_once_it_made_its_snapshot_is_saved_whole() {
     let stage = DataStage::new().await;
-    let place = Place::folder(&stage.scratch.folder("vault"));
+    let s3 = S3Server::start(&stage.scratch).await;
+    s3.create_bucket("vault", BucketKind::Plain).await;
     let prometheus = filled(&stage, &[ADMIN]).await;
     let pid = prometheus.pid();
-    let late = std::time::Duration::from_millis(1);
-    let proxy = FaultProxy::plain(prometheus.url(), move |_| Action::Late(late));
-    let mut scope = metrics_scope(&prometheus);
-    scope["url"] = json!(proxy.url());
-    let running = stage.backup(&place, "prometheus", scope).start().await;
-    eventually("the snapshot is there", async || snapshots(&prometheus) == 1).await;
-    signal(pid, "KILL");
-    let saved = running.finish().await;
-    match saved.code() {
-        // It was killed before its answer had arrived.
-        Some(1) => assert!(saved.stderr.contains(proxy.url()), "{saved}"),
-        _ => {
-            let manifest = stage.manifest(&place, &id_of(&saved.expect_success())).await;
-            assert!(metrics(&manifest)[0] >= 3, "{manifest}");
+    // When its first block is about to be stored.
+    let proxy = FaultProxy::plain(s3.endpoint(), move |seen| {
+        if seen.is("PUT", "/data/0001.tar.zst.age") {
+            signal(pid, "KILL");
         }
-    }
+        Action::Forward
+    });
+    let place = Place::through(proxy.url(), s3.root(), "vault");
+    let saved = stage.backup(&place, "prometheus", metrics_scope(&prometheus)).run().await.expect_success();
+    assert!(!is_running(pid));
+    assert!(metrics(&stage.manifest(&place, &id_of(&saved)).await)[0] >= 4, "its newest samples are in a block, too");
     assert_eq!(snapshots(&prometheus), 0);
 }
 
@@ -135,8 +130,7 @@ async fn a_vault_whose_server_is_killed_lists_nothing_new_and_takes_the_next_bac
     let mut s3 = S3Server::start(&stage.scratch).await;
     s3.create_bucket("vault", BucketKind::Plain).await;
     write(&stage.data(), "big", &noise(7, 30 << 20), 5);
-    let pid = Arc::new(s3.pid());
-    let proxy = killing(s3.endpoint(), *pid, |path| path.contains("partNumber=2"));
+    let proxy = killing(s3.endpoint(), s3.pid(), |path| path.contains("partNumber=2"));
     let failed = stage
         .backup(&Place::through(proxy.url(), s3.root(), "vault"), "files", json!({"path": stage.data()}))
         .timeout(std::time::Duration::from_secs(300));

@@ -23,9 +23,9 @@ async fn on_a_terminal(stage: &DataStage, name: &str, env: &[(&str, &str)], more
 async fn colours_and_bars_are_for_terminals_and_for_those_who_want_them() {
     let stage = DataStage::new().await;
     write(&stage.data(), "a.log", &noise(1, 4 << 20), 5);
-    let (red, bar) = ("\x1b[1;33mwarning:\x1b[0m", "\x1b[2K");
+    let (yellow, bar) = ("\x1b[1;33mwarning:\x1b[0m", "\x1b[2K");
     let seen = on_a_terminal(&stage, "plain", &[], "").await;
-    assert!(seen.contains(red) && seen.contains(bar), "{seen:?}");
+    assert!(seen.contains(yellow) && seen.contains(bar), "{seen:?}");
     assert!(seen.contains("is partial") && seen.contains("SOURCE"), "{seen:?}");
     let plain = on_a_terminal(&stage, "uncoloured", &[("NO_COLOR", "1")], "").await;
     assert!(!plain.contains("\x1b[1;3") && plain.contains("warning: "), "{plain:?}");

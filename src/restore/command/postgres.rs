@@ -131,13 +131,28 @@ impl Way<'_> {
         self.ask_postgres(postgres, MAINTENANCE, &making).await?;
         let loaded = async {
             self.feed(&feed(&postgres.user, &loading), file, (BEGIN, COMMIT)).await?;
-            self.compare_rows(postgres, &loading, record).await?;
-            self.put_in_place(postgres, &database.name, &loading).await
+            self.compare_rows(postgres, &loading, record).await
         };
         if let Err(e) = loaded.await {
             // Whatever is wrong with that: what went wrong first is told.
             let _ = self.drop_database(postgres, &loading).await;
             return Err(e.within(format!("load database {}; the one that is there was left as it is", database.name)));
+        }
+        if let Err(e) = self.put_in_place(postgres, &database.name, &loading).await {
+            let doing = format!("put database {} in its place", database.name);
+            // The answer may have been lost, and not the deed.
+            match self.has_database(postgres, &loading).await {
+                Ok(false) => {}
+                Ok(true) => {
+                    let _ = self.drop_database(postgres, &loading).await;
+                    return Err(e.within(format!("{doing}; the one that is there was left as it is")));
+                }
+                Err(_) => {
+                    return Err(e.within(format!(
+                        "{doing}; whether it was done is not known: {loading} is it, if it is there"
+                    )));
+                }
+            }
         }
         let before = with_suffix(&database.name, BEFORE)?;
         let dropped = self.drop_database_from(postgres, beside(&database.name), &before).await;
@@ -170,8 +185,7 @@ impl Way<'_> {
     async fn put_in_place(&self, postgres: &Postgres, name: &str, loading: &str) -> Result<()> {
         let before = with_suffix(name, BEFORE)?;
         self.drop_database(postgres, &before).await?;
-        let is_there = format!("select count(*) from pg_database where datname = {}", literal(name));
-        let is_there = self.ask_postgres(postgres, MAINTENANCE, &is_there).await?.trim() == "1";
+        let is_there = self.has_database(postgres, name).await?;
         let rename =
             |from: &str, to: &str| format!("alter database {} rename to {};", identifier(from), identifier(to));
         let mut sql = format!("{};", ending(name));
@@ -187,6 +201,11 @@ impl Way<'_> {
                 renamed => return renamed,
             }
         }
+    }
+
+    async fn has_database(&self, postgres: &Postgres, name: &str) -> Result<bool> {
+        let counting = format!("select count(*) from pg_database where datname = {}", literal(name));
+        Ok(self.ask_postgres(postgres, beside(name), &counting).await?.trim() == "1")
     }
 
     async fn drop_database(&self, postgres: &Postgres, name: &str) -> Result<()> {

@@ -132,6 +132,26 @@ pub fn unmarked(mappings: &Value) -> Value {
     Value::Object(meta)
 }
 
+/// Fields that only the later mappings have; null where there are none.
+pub fn new_fields(before: &Value, later: &Value) -> Value {
+    let mut new = Map::new();
+    for (name, field) in later["properties"].as_object().into_iter().flatten() {
+        let Some(known) = before["properties"].get(name) else {
+            new.insert(name.clone(), field.clone());
+            continue;
+        };
+        let mut inner = json!({ "properties": new_fields(known, field) });
+        if !inner["properties"].is_null() {
+            // What holds fields is told to be what it is.
+            if let Some(kind) = field.get("type") {
+                inner["type"] = kind.clone();
+            }
+            new.insert(name.clone(), inner);
+        }
+    }
+    if new.is_empty() { Value::Null } else { Value::Object(new) }
+}
+
 /// Fields that both mappings know, and have of other types.
 pub fn other_types(saved: &Value, made: &Value) -> Vec<String> {
     let mut others = Vec::new();
@@ -155,6 +175,16 @@ fn compare_fields(saved: &Value, made: &Value, path: &str, others: &mut Vec<Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fields_that_came_later_are_found() {
+        let long = json!({"type": "long"});
+        let before =
+            json!({"dynamic": "strict", "properties": {"a": long, "b": {"type": "nested", "properties": {"c": long}}}});
+        let later = json!({"properties": {"a": {"type": "long", "coerce": false}, "b": {"type": "nested", "properties": {"c": long, "d": long}}, "e": long}});
+        assert_eq!(new_fields(&before, &later), json!({"b": {"type": "nested", "properties": {"d": long}}, "e": long}));
+        assert_eq!((new_fields(&before, &before), new_fields(&before, &Value::Null)), (Value::Null, Value::Null));
+    }
 
     #[test]
     fn fields_of_other_types_are_found() {

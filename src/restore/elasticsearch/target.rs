@@ -131,6 +131,9 @@ impl Restorer<'_> {
         }
         if is_there {
             self.prepare_again(target).await?;
+            if let Err(refusal) = self.add_later_fields(target, &target.to).await? {
+                return Ok(Done { notes, ..done(Outcome::Failed(refusal.to_string())) });
+            }
         }
         if !is_there && let Err(refusal) = self.make(target, &mut notes).await? {
             return Ok(Done { notes, ..done(Outcome::Failed(refusal.to_string())) });
@@ -160,7 +163,13 @@ impl Restorer<'_> {
             return Ok(Place::Begun);
         }
         if has(loaded_of) {
-            return Ok(Place::Loaded);
+            let count = self.server.get(&format!("{}/_count", target.path())).await?["count"].as_u64();
+            // Unless somebody has written to it since.
+            return Ok(if count == target.count() {
+                Place::Loaded
+            } else {
+                Place::Taken("it is there, and may differ")
+            });
         }
         if target.is_stream {
             let count = self.server.get(&format!("{}/_count", target.path())).await?["count"].as_u64();
@@ -200,7 +209,10 @@ impl Restorer<'_> {
         let probe = format!("{}-ckbackup-probe", target.to);
         // Of a restore that was killed.
         self.remove(&in_path(&probe)).await?;
-        let made = self.make_index(target, &probe, &mut Vec::new()).await?;
+        let made = match self.make_index(target, &probe, &mut Vec::new()).await? {
+            Ok(()) => self.add_later_fields(target, &probe).await?,
+            refused => refused,
+        };
         self.remove(&in_path(&probe)).await?;
         Ok(made.map_err(|refusal| refusal.to_string()))
     }
@@ -219,7 +231,10 @@ impl Restorer<'_> {
         let others: Vec<_> =
             saved.flat_map(|saved| settings::other_types(saved, &made["template"]["mappings"])).collect();
         Ok(match others.first() {
-            Some(first) => Err(format!("the template has other types for {} fields, the first: {first}", others.len())),
+            Some(first) => Err(format!(
+                "the template has other types for {} fields, the first: {first}; change the template, or delete the data stream",
+                others.len()
+            )),
             None => Ok(()),
         })
     }
@@ -238,7 +253,7 @@ impl Restorer<'_> {
                 return Ok(made);
             }
             self.take_away_what_templates_gave(target).await?;
-            return self.add_later_mappings(target).await;
+            return self.add_later_fields(target, &target.to).await;
         }
         let made = self.server.send(Method::PUT, &target.api_path(), &Value::Null, Repeat::WhenRefused).await?;
         if let Err(refusal) = made {
@@ -266,13 +281,14 @@ impl Restorer<'_> {
         })
     }
 
-    /// The server adds what is new in them.
-    async fn add_later_mappings(&self, target: &Target<'_>) -> Result<Result<(), Refusal>> {
-        let later = &target.parts[0].1.later_mappings;
-        if later.is_null() {
+    /// Adds the fields that came when the index was described already, and before its documents were read.
+    async fn add_later_fields(&self, target: &Target<'_>, name: &str) -> Result<Result<(), Refusal>> {
+        let index = target.parts[0].1;
+        let fields = settings::new_fields(&index.description["mappings"], &index.later_mappings);
+        if target.is_stream || fields.is_null() {
             return Ok(Ok(()));
         }
-        let (path, body) = (format!("{}/_mapping", target.path()), marked(later, &target.mark(self.work)));
+        let (path, body) = (format!("{}/_mapping", in_path(name)), json!({ "properties": fields }));
         Ok(self.server.send(Method::PUT, &path, &body, Repeat::Always).await?.map(drop))
     }
 
@@ -379,15 +395,21 @@ impl Restorer<'_> {
 
     /// Takes the mark away from what is whole and has its aliases: a restore that is cut off before goes on from there.
     pub async fn settle(&self, target: &Target<'_>) -> Result<()> {
+        let blocks = settings::blocks(&at_last(&target.saved_settings()));
+        // One that is closed for writing can still lose its mark; one that is read-only cannot be changed at all.
+        let (first, last): (Settings, Settings) = blocks.into_iter().partition(|(key, _)| key == "index.blocks.write");
+        self.put_blocks(target, first).await?;
         let mappings = self.write_index(target).await?["mappings"].clone();
         self.put_meta(target, &settings::unmarked(&mappings)).await?;
-        // Once it is read-only, nothing of it can be changed.
-        let blocks = settings::blocks(&at_last(&target.saved_settings()));
-        if !blocks.is_empty() {
-            let path = format!("{}/_settings", target.path());
-            self.server.order(Method::PUT, &path, &Value::Object(blocks), Repeat::Always).await?;
+        self.put_blocks(target, last).await
+    }
+
+    async fn put_blocks(&self, target: &Target<'_>, blocks: Settings) -> Result<()> {
+        if blocks.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let path = format!("{}/_settings", target.path());
+        self.server.order(Method::PUT, &path, &Value::Object(blocks), Repeat::Always).await.map(drop)
     }
 
     /// What the server says of the index; of a data stream's, the one that is written to.

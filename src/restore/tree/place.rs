@@ -8,17 +8,12 @@ use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 
+use crate::direct;
 use crate::error::{Error, Result};
 
 /// Begins and ends the name of a file whose content is still coming; between stands a digest of its name, which may be as long
 /// as names can be. What a restore that was cut off leaves is overwritten by the next.
 const COMING: (&str, &str) = (".ckbackup-", ".part");
-
-/// Parts of at least so many bytes go straight to the disk, past the kernel's cache.
-const LARGE: usize = 1 << 20;
-
-/// What goes past the cache begins and ends at a multiple of it.
-const BLOCK: usize = 4096;
 
 /// Gives a file a name that nothing has by now. A name that came meanwhile is somebody else's.
 pub fn name_new(staged: &Path, name: &Path) -> std::io::Result<()> {
@@ -46,28 +41,10 @@ pub fn with_end(place: &Path, end: &str) -> PathBuf {
 
 /// Writes part of a file that is coming.
 pub fn write_part(place: &Path, offset: u64, content: &[u8]) -> std::io::Result<()> {
-    let written = write_past_cache(place, offset, content)?;
+    let written = direct::write(offset, content, |flags| open_with(place, flags))?;
     match &content[written..] {
         [] => Ok(()),
         rest => open_to_write(place)?.write_all_at(rest, offset + written as u64),
-    }
-}
-
-/// Writes the whole blocks of a large part straight to the disk; how many bytes that were.
-///
-/// In the kernel's cache a large file would only cost: memory that a machine may have to get from its host first, the copy,
-/// and what others have in the cache. A small one is written faster through it.
-fn write_past_cache(place: &Path, offset: u64, content: &[u8]) -> std::io::Result<usize> {
-    if content.len() < LARGE || !offset.is_multiple_of(BLOCK as u64) {
-        return Ok(0);
-    }
-    let blocks = content.len() / BLOCK * BLOCK;
-    let written = open_with(place, libc::O_DIRECT).and_then(|file| file.write_all_at(&content[..blocks], offset));
-    match written {
-        Ok(()) => Ok(blocks),
-        // Not every file system can, nor from any place in memory.
-        Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(0),
-        Err(e) => Err(e),
     }
 }
 
@@ -137,6 +114,9 @@ pub fn make_folder(to: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::direct::BLOCK;
+
+    const LARGE: usize = 1 << 20;
 
     #[test]
     fn a_name_that_somebody_took_meanwhile_stays_theirs() {

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::stream::{Stream, Way};
-use super::{Opened, Source, Unit};
+use super::{Opened, Source, Unit, in_time};
 use crate::cluster::Cluster;
 use crate::command::profiles::{self, END_OF_DATABASE, END_OF_ROLES};
 use crate::command::{BEFORE, Database, INFLUXDB, LOADING, Place, ROLES, Saved};
@@ -73,13 +73,14 @@ impl Unit for OutputUnit {
         progress: &dyn Progress,
         stop: &CancellationToken,
     ) -> Result<Inventory> {
-        let place = Place::find(&self.0.scope.place, self.0.cluster.as_ref()).await?;
+        let place = in_time(stop, Place::find(&self.0.scope.place, self.0.cluster.as_ref())).await?;
         let mut way = Way { name: &self.0.name, out, progress, stop, inventory: Inventory::default() };
-        let saved = match self.0.run_before(&place).await {
+        let saved = match in_time(stop, self.0.run_before(&place)).await {
             Ok(()) => self.0.save(&place, &mut way).await,
             Err(e) => Err(e),
         };
-        let after = self.0.run_after().await;
+        // When the window closes, the commit goes first; the hook runs when the source is closed.
+        let after = if stop.is_cancelled() { Ok(()) } else { self.0.run_after().await };
         // What was stored is no backup of it, and may be next time.
         for e in [saved.err(), after.err()].into_iter().flatten() {
             let problem = Omission { what: self.0.name.clone(), why: e.one_line(), count: None };
@@ -121,11 +122,12 @@ impl Inner {
             Program::Postgres(postgres) => self.save_postgres(place, postgres, way).await,
             Program::Influxdb => {
                 let mut databases = BTreeMap::new();
-                for name in
-                    profiles::databases_of(&place.ask(&profiles::ask_influxdb("show databases"), QUESTION).await?)
-                {
-                    let series = profiles::sum_of(&place.ask(&profiles::count_series(&name), QUESTION).await?);
-                    databases.insert(name, series);
+                let all = profiles::ask_influxdb("show databases");
+                let all = in_time(way.stop, place.ask(&all, QUESTION)).await?;
+                for name in profiles::databases_of(&all) {
+                    let counting = profiles::count_series(&name);
+                    let series = in_time(way.stop, place.ask(&counting, QUESTION)).await?;
+                    databases.insert(name, profiles::sum_of(&series));
                 }
                 let stream = Stream::new(INFLUXDB, profiles::back_up_influxdb(), self.scope.timeout);
                 Stream { databases, ..stream }.save(place, way).await
@@ -136,7 +138,7 @@ impl Inner {
     /// Roles first, then each database as it is at one moment.
     async fn save_postgres(&self, place: &Place, postgres: &Postgres, way: &mut Way<'_>) -> Result<()> {
         let (user, timeout) = (&postgres.user, self.scope.timeout);
-        let databases = wanted_databases(place, postgres).await?;
+        let databases = in_time(way.stop, wanted_databases(place, postgres)).await?;
         let roles = Stream::new(ROLES, profiles::dump_roles(user), timeout);
         Stream { marker: Some(END_OF_ROLES.into()), ..roles }.save(place, way).await?;
         for database in databases {

@@ -1,7 +1,7 @@
 //! The documents of one index, as they were at one moment.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -43,6 +43,8 @@ struct Tally {
     without_source: AtomicU64,
     /// What the lanes counted, where the moment itself did not.
     counted: AtomicU64,
+    /// Whether a lane was cut off before it had counted.
+    is_cut: AtomicBool,
 }
 
 /// Where it goes.
@@ -72,16 +74,17 @@ impl Unit for DocumentsUnit {
         };
         let mappings = match in_time(stop, self.mappings_now()).await {
             Ok(mappings) => mappings,
-            Err(_) if !stop.is_cancelled() && self.is_gone().await => return Ok(self.gone()),
-            Err(e) => return Err(e),
+            Err(e) => {
+                forget(moment).await;
+                return if !stop.is_cancelled() && self.is_gone().await { Ok(self.gone()) } else { Err(e) };
+            }
         };
         let way = Way { out, progress, stop, tally: Tally::default() };
         let lanes = (0..moment.lanes).map(|number| self.read_lane(&moment, number, &way));
         let read = futures::stream::iter(lanes).buffer_unordered(self.lanes as usize).try_collect::<()>().await;
         let (at, expected) = (moment.at, moment.total.unwrap_or(way.tally.counted.load(Relaxed)));
         let is_fresh = moment.is_fresh;
-        // It ends by itself, should the server not answer.
-        let _ = tokio::time::timeout(TIME_TO_CLOSE, moment.close()).await;
+        forget(moment).await;
         if let Err(e) = read {
             return if self.is_gone().await { Ok(self.gone_in_the_middle(&way.tally)) } else { Err(e) };
         }
@@ -108,6 +111,11 @@ impl Unit for DocumentsUnit {
     }
 }
 
+/// It ends by itself, should the server not answer.
+async fn forget(moment: Moment) {
+    let _ = tokio::time::timeout(TIME_TO_CLOSE, moment.close()).await;
+}
+
 impl DocumentsUnit {
     async fn read_lane(&self, moment: &Moment, number: u32, way: &Way<'_>) -> Result<()> {
         let mut lane = moment.lane(number).await?;
@@ -116,7 +124,11 @@ impl DocumentsUnit {
             // An answer that comes when the window is closed is of no use.
             let page = tokio::select! {
                 biased;
-                () = way.stop.cancelled() => break,
+                () = way.stop.cancelled() => {
+                    // Nobody has said yet how many there are.
+                    way.tally.is_cut.fetch_or(moment.total.is_none() && lane.total.is_none(), Relaxed);
+                    break;
+                }
                 page = lane.next() => page?,
             };
             let Some(page) = page else { break };
@@ -154,6 +166,10 @@ impl DocumentsUnit {
         }
         if without_source > 0 {
             problem("the server does not keep their content".into(), without_source);
+        }
+        if tally.is_cut.load(Relaxed) {
+            let what = format!("documents of {}", self.index.name);
+            return vec![Omission { what, why: TIME_IS_UP.into(), count: None }];
         }
         let missing = expected.saturating_sub(saved + too_large + without_source);
         match way.stop.is_cancelled() {

@@ -39,6 +39,13 @@ struct Asked {
     left: Option<String>,
 }
 
+impl Asked {
+    /// The one that is there.
+    fn made(&self) -> Option<String> {
+        self.answer.as_ref().ok().cloned().flatten().or(self.left.clone())
+    }
+}
+
 impl Snapshot {
     /// Asks for one. Its making goes on when nobody waits for it any more, so that it can be removed.
     pub fn begin(endpoint: Endpoint, data: &Folder, head: bool) -> Snapshot {
@@ -46,13 +53,19 @@ impl Snapshot {
         let place = folder.clone();
         let making = tokio::spawn(async move {
             let before = place.names().await;
-            match ask(&endpoint, head).await {
+            let asked = match ask(&endpoint, head).await {
                 Ok(answer) => Asked { answer, left: None },
                 Err(lost) => {
                     let left = new_one(before, place.names().await);
                     Asked { answer: Err(lost), left }
                 }
+            };
+            if let Some(name) = asked.made() {
+                // Should this run be killed, a later one knows by this what to remove.
+                let marked = place.below(&name).mark().await;
+                marked.unwrap_or_else(|e| tracing::debug!(error = %e.one_line(), "mark a snapshot"));
             }
+            asked
         });
         Snapshot { folder, state: State::Making(making) }
     }
@@ -75,15 +88,10 @@ impl Snapshot {
             State::Made(name) => return Ok(Some(name.clone())),
             State::None => return Err(Error::failed("no snapshot was made")),
         };
-        let Asked { answer, left } = making.await.context(|| "make a snapshot".into())?;
-        let there = answer.as_ref().ok().cloned().flatten().or(left);
-        if let Some(name) = &there {
-            // Should this run be killed, the next one knows by this what to remove.
-            let marked = self.folder.below(name).mark().await;
-            marked.unwrap_or_else(|e| tracing::debug!(error = %e.one_line(), "mark a snapshot"));
-        }
-        self.state = there.map_or(State::None, State::Made);
-        answer
+        let made = making.await;
+        // At once: it must not be waited for a second time.
+        self.state = made.as_ref().ok().and_then(Asked::made).map_or(State::None, State::Made);
+        made.context(|| "make a snapshot".into())?.answer
     }
 
     /// Removes it from the data directory, where it would keep disk space. One that cannot be removed stays known.
