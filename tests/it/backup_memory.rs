@@ -1,13 +1,11 @@
 //! Memory is bounded, whatever the size of the cluster and of its objects.
 
-use std::time::Duration;
-
 use futures::StreamExt;
 use serde_json::{Value, json};
 
 use super::backup_cluster::object;
 use super::backup_rig::Rig;
-use super::harness::command::is_running;
+use super::harness::command::highest_memory;
 use super::harness::{Api, ControlPlane};
 
 /// What the program may hold at its peak.
@@ -17,13 +15,6 @@ pub const LIMIT_KIB: u64 = 256 << 10;
 const LARGE: (usize, usize) = (900 << 10, 30);
 
 const SMALL: usize = 3000;
-
-/// Peak resident memory of a process so far, in KiB.
-pub fn peak(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
-}
 
 async fn create_all(api: &Api, path: &str, objects: impl Iterator<Item = Value>) {
     let creating = objects.map(|object| async move { api.create(path, &object).await });
@@ -65,11 +56,7 @@ async fn a_backup_of_large_and_many_objects_stays_below_256_mib() {
     create_all(&api, "/api/v1/namespaces/default/secrets", small.chain(last)).await;
 
     let running = rig.backup(plane.kubeconfig(), json!({})).start().await;
-    let (pid, mut highest) = (running.pid(), 0);
-    while is_running(pid) {
-        highest = highest.max(peak(pid).unwrap_or(0));
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let highest = highest_memory(running.pid()).await;
     let run = running.finish().await.expect_success();
     assert!(highest > 0 && highest < LIMIT_KIB, "{} MiB", highest >> 10);
 

@@ -2,6 +2,7 @@
 //! security.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -100,7 +101,8 @@ fn arguments(pod: &Value) -> Vec<&str> {
     container(pod)["args"].as_array().unwrap().iter().map(|arg| arg.as_str().unwrap()).collect()
 }
 
-/// Lays out what the pod has mounted from config maps, and returns where `/etc/ckbackup` is.
+/// Lays out what the pod has mounted from config maps, as the kubelet does it: each file is a link by way of another one, so that
+/// all change at once. Returns where `/etc/ckbackup` is.
 fn lay_out(scratch: &Scratch, name: &str, objects: &[Value], pod: &Value) -> PathBuf {
     for volume in pod["spec"]["volumes"].as_array().unwrap() {
         let maps = of_kind(objects, "ConfigMap");
@@ -110,8 +112,11 @@ fn lay_out(scratch: &Scratch, name: &str, objects: &[Value], pod: &Value) -> Pat
         let mounts = container(pod)["volumeMounts"].as_array().unwrap();
         let mount = mounts.iter().find(|mount| mount["name"] == volume["name"]).unwrap();
         let folder = mount["mountPath"].as_str().unwrap().strip_prefix("/etc/ckbackup/").unwrap();
+        let mounted = scratch.folder(&format!("{name}/{folder}"));
+        symlink("..2026_11_26", mounted.join("..data")).unwrap();
         for (file, text) in map["data"].as_object().unwrap() {
-            scratch.file(&format!("{name}/{folder}/{file}"), text.as_str().unwrap());
+            scratch.file(&format!("{name}/{folder}/..2026_11_26/{file}"), text.as_str().unwrap());
+            symlink(format!("..data/{file}"), mounted.join(file)).unwrap();
         }
     }
     scratch.path().join(name)

@@ -7,10 +7,10 @@ use std::time::Duration;
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 
-use crate::backup_memory::{LIMIT_KIB, peak};
+use crate::backup_memory::LIMIT_KIB;
 use crate::bucket_stage::{BucketStage, copied_from, items, with};
 use crate::data_stage::{id_of, noise, record, write};
-use crate::harness::command::is_running;
+use crate::harness::command::highest_memory;
 use crate::harness::{Action, AzureServer, FaultProxy};
 use crate::vault_stage::Place;
 
@@ -330,7 +330,7 @@ async fn a_backup_of_large_and_many_objects_stays_below_256_mib() {
     }
     let scope = stage.at(stage.s3.endpoint(), "archive/logs");
     let running = stage.stage.backup(&stage.place, "objects", scope).start().await;
-    let highest = watch(running.pid()).await;
+    let highest = highest_memory(running.pid()).await;
     let saved = running.finish().await.expect_success();
     assert!(highest > 0 && highest < LIMIT_KIB, "backup: {} MiB", highest >> 10);
     let id = id_of(&saved);
@@ -338,18 +338,8 @@ async fn a_backup_of_large_and_many_objects_stays_below_256_mib() {
     step["source"] = json!("data");
     let steps = json!([{"name": "archive", "objects": step}]);
     let running = stage.stage.restore(&stage.place, &id, steps).start().await;
-    let restoring = watch(running.pid()).await;
+    let restoring = highest_memory(running.pid()).await;
     assert_eq!(running.finish().await.expect_success().json()["steps"][0]["items"]["created"], 1544);
     assert!(restoring > 0 && restoring < LIMIT_KIB, "restore: {} MiB", restoring >> 10);
     println!("peak of the backup {} MiB, of the restore {} MiB", highest >> 10, restoring >> 10);
-}
-
-/// The peak of a process, in KiB, until it ends.
-async fn watch(pid: u32) -> u64 {
-    let mut highest = 0;
-    while is_running(pid) {
-        highest = highest.max(peak(pid).unwrap_or(0));
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    highest
 }

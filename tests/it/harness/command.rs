@@ -196,6 +196,23 @@ pub fn is_running(pid: u32) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
+/// Peak resident memory of a process so far, in KiB.
+fn peak(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// The most memory that a process has had by its end, in KiB.
+pub async fn highest_memory(pid: u32) -> u64 {
+    let mut highest = 0;
+    while is_running(pid) {
+        highest = highest.max(peak(pid).unwrap_or(0));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    highest
+}
+
 /// A program that has ended.
 #[derive(Debug)]
 pub struct Finished {
