@@ -128,7 +128,7 @@ async fn a_run_that_waits_for_its_turn_can_be_stopped() {
 /// at full minutes.
 async fn late_in_a_minute() {
     let rest = 60 - Timestamp::now().as_second().rem_euclid(60);
-    let wait = if rest < 30 { rest + 20 } else { rest - 40 };
+    let wait = if rest < 22 { rest + 32 } else { rest - 28 };
     tokio::time::sleep(std::time::Duration::from_secs(wait.max(0) as u64)).await;
 }
 

@@ -134,7 +134,8 @@ impl Node {
     pub async fn pod_ready(&self, namespace: &str, name: &str) {
         let api = self.api();
         let path = format!("/api/v1/namespaces/{namespace}/pods/{name}");
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        // The scheduler looks at a pod that it could not place again after five minutes at the latest.
+        let deadline = tokio::time::Instant::now() + PATIENCE + std::time::Duration::from_secs(300);
         while !api.find(&path).await.is_some_and(|pod| is_ready(&pod)) {
             if tokio::time::Instant::now() >= deadline {
                 let events = api.list(&format!("/api/v1/namespaces/{namespace}/events")).await;
