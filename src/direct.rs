@@ -1,10 +1,10 @@
-//! Files that go straight to the disk, past the kernel's cache.
+//! Files in large pieces: read until a piece is full, and written straight to the disk, past the kernel's cache.
 //!
 //! In the cache a large file would only cost: memory that a machine may have to get from its host first, the copy, and what
 //! others have in the cache. A small one is written faster through it.
 
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::FileExt;
 
 /// What goes past the cache begins and ends at a multiple of it: in the file, and in memory.
@@ -54,4 +54,18 @@ pub fn write(offset: u64, content: &[u8], open: impl FnOnce(i32) -> std::io::Res
         Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(0),
         Err(e) => Err(e),
     }
+}
+
+/// Reads until the buffer is full, or the file ends; how many bytes that were.
+pub fn read_fully(file: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
+    let mut read = 0;
+    while read < buffer.len() {
+        match file.read(&mut buffer[read..]) {
+            Ok(0) => break,
+            Ok(more) => read += more,
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(read)
 }

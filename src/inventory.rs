@@ -39,7 +39,8 @@ pub struct TypeRecord {
     pub restarts: u64,
 }
 
-fn is_zero(n: &u64) -> bool {
+/// What need not be written down.
+pub(crate) fn is_zero(n: &u64) -> bool {
     *n == 0
 }
 

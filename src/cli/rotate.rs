@@ -63,14 +63,10 @@ pub(super) struct Report {
     copies: BTreeMap<String, u32>,
     dry_run: bool,
     /// Uploads of dead runs, which were no objects yet, and never will be.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "crate::inventory::is_zero")]
     ended_uploads: u64,
     /// Newest first.
     backups: Vec<Row>,
-}
-
-fn is_zero(n: &u64) -> bool {
-    *n == 0
 }
 
 #[derive(Debug, Serialize)]

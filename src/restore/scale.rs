@@ -80,9 +80,11 @@ fn sent(all: &mut [Scaled], workload: &Workload) {
     all.iter_mut().filter(|scaled| scaled.workload == *workload).for_each(|scaled| scaled.is_sent = true);
 }
 
-/// The step needs nothing at zero any more. One that nobody needs so is at the given place.
-fn release(all: &mut [Scaled], step: &str) {
+/// The step needs nothing at zero any more. Those that nobody needs so; they stay known until it is done, as whoever ends the restore
+/// tries what failed once more.
+fn release(all: &mut [Scaled], step: &str) -> Vec<Scaled> {
     all.iter_mut().for_each(|scaled| scaled.steps.retain(|holder| holder != step));
+    all.iter().filter(|scaled| scaled.steps.is_empty()).cloned().collect()
 }
 
 /// Scales all of them to zero for a step, and waits until none of their pods is left.
@@ -120,23 +122,13 @@ fn former(object: &Value) -> u64 {
 pub async fn back(cluster: &Cluster, step: &str, interim: &Interim) -> Result<Vec<String>> {
     let (mut first, mut mine) = (Ok(()), Vec::new());
     let mut all = interim.scaled.lock().await;
-    release(&mut all, step);
-    let mut at = 0;
-    while at < all.len() {
-        // It stays known until it is done: whoever ends the restore tries what failed once more.
-        let given = match all[at].steps.is_empty() {
-            true => give_back(cluster, &all[at]).await,
-            false => {
-                at += 1;
-                continue;
+    for scaled in release(&mut all, step) {
+        match give_back(cluster, &scaled).await {
+            Ok(()) => {
+                all.retain(|other| other.workload != scaled.workload);
+                mine.push(scaled);
             }
-        };
-        match given {
-            Ok(()) => mine.push(all.remove(at)),
-            Err(e) => {
-                first = first.and(Err(e));
-                at += 1;
-            }
+            Err(e) => first = first.and(Err(e)),
         }
     }
     drop(all);
@@ -283,8 +275,9 @@ mod tests {
         sent(&mut all, &workload);
         assert!(note(&mut all, &workload, &zero, "notary").is_none());
         for (step, holders) in [("registry", 2), ("other", 2), ("registry-again", 1), ("notary", 0)] {
-            release(&mut all, step);
+            let free = release(&mut all, step);
             assert_eq!((all[0].steps.len(), all[0].former, all.len()), (holders, 3, 1), "{step}");
+            assert_eq!(free.len(), usize::from(holders == 0), "{step}");
         }
     }
 

@@ -17,6 +17,7 @@ pub use self::found::Found;
 use super::TIME_IS_UP;
 use super::outlet::Outlet;
 use crate::config::LogFormat;
+use crate::direct::read_fully;
 use crate::error::{Context, Result};
 use crate::inventory::{Inventory, Omission};
 use crate::member::{Batch, PART_BYTES, Part, Traits};
@@ -292,17 +293,4 @@ async fn read_part(mut file: File, bytes: u64, buffers: Buffers) -> Result<std::
         Ok((file, buffers.lend(content)))
     });
     reading.await.context(|| "read a file".into())
-}
-
-fn read_fully(file: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
-    let mut read = 0;
-    while read < buffer.len() {
-        match file.read(&mut buffer[read..]) {
-            Ok(0) => break,
-            Ok(more) => read += more,
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(read)
 }

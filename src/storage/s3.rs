@@ -206,10 +206,7 @@ impl S3 {
             if !page.is_truncated {
                 return Ok(());
             }
-            if page.next_continuation_token.is_none() || page.next_continuation_token == after {
-                return Err(Error::failed(doing()).because(Error::failed("the list is cut short and does not go on")));
-            }
-            after = page.next_continuation_token;
+            after = going_on(after, page.next_continuation_token, doing)?;
         }
     }
 
@@ -232,10 +229,7 @@ impl S3 {
                 return Ok(all);
             }
             let next = page.next_key_marker.map(|key| (key, page.next_version_id_marker.unwrap_or_default()));
-            if next.is_none() || next == after {
-                return Err(Error::failed(doing()).because(Error::failed("the list is cut short and does not go on")));
-            }
-            after = next;
+            after = going_on(after, next, doing)?;
         }
     }
 
@@ -255,11 +249,11 @@ impl S3 {
             let answer = answer.require_success(doing, "s3:ListBucketMultipartUploads")?;
             let page: ListUploadsResult = parse(&answer.body, doing)?;
             all.extend(page.uploads);
-            let next = page.next_key_marker.map(|key| (key, page.next_upload_id_marker.unwrap_or_default()));
-            if !page.is_truncated || next.is_none() || next == after {
+            if !page.is_truncated {
                 return Ok(Some(all));
             }
-            after = next;
+            let next = page.next_key_marker.map(|key| (key, page.next_upload_id_marker.unwrap_or_default()));
+            after = going_on(after, next, doing)?;
         }
     }
 
@@ -353,6 +347,14 @@ impl S3 {
         let (status, headers) = (answer.status(), answer.headers().clone());
         let body = answer.text().await.map_err(|e| e.without_url()).context(doing)?;
         Ok(Answer { status, headers, body })
+    }
+}
+
+/// Where a list that is not at its end goes on: somewhere, and not where it was.
+fn going_on<T: PartialEq>(before: Option<T>, next: Option<T>, doing: impl Fn() -> String) -> Result<Option<T>> {
+    match next.is_none() || next == before {
+        true => Err(Error::failed(doing()).because(Error::failed("the list is cut short and does not go on"))),
+        false => Ok(next),
     }
 }
 

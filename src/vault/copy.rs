@@ -10,7 +10,7 @@ use object_store::{CopyMode, CopyOptions, ObjectStore};
 use sha2::{Digest, Sha256};
 
 use super::{Stored, Upload, Vault};
-use crate::direct::{self, Room};
+use crate::direct::{self, Room, read_fully};
 use crate::error::{Context, Error, Kind, Result};
 
 /// The largest object that S3 copies with one request, in bytes.
@@ -131,7 +131,7 @@ fn write_copy(from: &Path, to: &Path) -> std::io::Result<()> {
     let copy = File::create(to)?;
     loop {
         let piece = room.of(COPIED);
-        let length = fill(&mut from, piece)?;
+        let length = read_fully(&mut from, piece)?;
         let written = direct::write(offset, &piece[..length], |flags| {
             OpenOptions::new().write(true).custom_flags(flags).open(to)
         })?;
@@ -141,18 +141,6 @@ fn write_copy(from: &Path, to: &Path) -> std::io::Result<()> {
             return copy.sync_all();
         }
     }
-}
-
-/// Reads until the piece is full, or the file ends.
-fn fill(file: &mut File, piece: &mut [u8]) -> std::io::Result<usize> {
-    let mut length = 0;
-    while length < piece.len() {
-        match file.read(&mut piece[length..])? {
-            0 => break,
-            read => length += read,
-        }
-    }
-    Ok(length)
 }
 
 /// Gives a copy its name, for good: also the folder that it is in is on the disk then. One that is not right goes.

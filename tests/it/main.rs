@@ -46,6 +46,7 @@ mod source_access;
 mod source_buckets;
 mod source_command;
 mod source_elasticsearch;
+mod source_elasticsearch_faults;
 mod source_files;
 mod source_lost;
 mod source_objects;
