@@ -59,13 +59,23 @@ impl PlaceArgs {
     /// Opens the vault; what is not given is taken from the schedule, then from the environment.
     pub async fn open(&self, schedule: Option<&Path>, global: &Global) -> Result<(Vault, String)> {
         let schedule = schedule.map(|file| config::read_schedule(file, None)).transpose()?;
-        let location = self.location(schedule.as_ref(), global.variable("CKBACKUP_VAULT"))?;
-        let vault = Vault::open(&location, &global.store_settings()).await?;
+        let vault = self.open_named(schedule.as_ref(), global).await?;
         let cluster = match self.cluster.as_ref().or(schedule.as_ref().map(|s| &s.cluster)) {
             Some(name) => name.to_string(),
             None => only_cluster(&vault).await?,
         };
         Ok((vault, cluster))
+    }
+
+    /// The vault alone, for whoever knows the cluster, or asks for several.
+    pub async fn open_vault(&self, schedule: Option<&Path>, global: &Global) -> Result<Vault> {
+        let schedule = schedule.map(|file| config::read_schedule(file, None)).transpose()?;
+        self.open_named(schedule.as_ref(), global).await
+    }
+
+    async fn open_named(&self, schedule: Option<&Schedule>, global: &Global) -> Result<Vault> {
+        let location = self.location(schedule, global.variable("CKBACKUP_VAULT"))?;
+        Vault::open(&location, &global.store_settings()).await
     }
 
     fn location(&self, schedule: Option<&Schedule>, variable: Option<String>) -> Result<VaultLocation> {

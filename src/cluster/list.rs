@@ -84,6 +84,7 @@ struct List {
     cluster: Cluster,
     path: String,
     options: ListOptions,
+    accept: Option<&'static str>,
 }
 
 enum Where {
@@ -105,13 +106,24 @@ struct Fetch {
 impl Cluster {
     /// Lists a type over all namespaces, or in one.
     pub fn pages(&self, kind: &ResourceType, namespace: Option<&str>, options: ListOptions) -> Pages {
-        let limit = options.page_size.min(FIRST_PAGE);
-        let list = List { cluster: self.clone(), path: kind.path_in(namespace), options };
-        Pages { list: Arc::new(list), state: Where::Begin, limit }
+        Pages::begin(List { cluster: self.clone(), path: kind.path_in(namespace), options, accept: None })
+    }
+
+    /// Lists what objects say of themselves, without what they are: names, uids, labels, owners.
+    pub fn pages_of_metadata(&self, collection: &str, options: ListOptions) -> Pages {
+        Pages::begin(List { cluster: self.clone(), path: collection.into(), options, accept: Some(METADATA) })
     }
 }
 
+/// In which form metadata alone is sent; a server that does not know it sends whole objects, which say the same and more.
+const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
+
 impl Pages {
+    fn begin(list: List) -> Pages {
+        let limit = list.options.page_size.min(FIRST_PAGE);
+        Pages { list: Arc::new(list), state: Where::Begin, limit }
+    }
+
     /// The next page. A continue token that expired gives an error with reason `Expired`: begin the list anew.
     ///
     /// A page of a built-in type begins with the token of the one after it, which is asked for then, while this one is
@@ -163,7 +175,10 @@ impl List {
                 }
             };
             let timeout = list.options.timeout;
-            let get = || list.cluster.send(Call { most, glimpse: Some(&see), ..Call::get(&path, timeout) });
+            let get = || {
+                let call = Call { most, glimpse: Some(&see), accept: list.accept, ..Call::get(&path, timeout) };
+                list.cluster.send(call)
+            };
             let body = list.options.retry.run(get).await?;
             let page = tokio::task::spawn_blocking(move || parse_page(body)).await;
             page.map_err(|e| list.unreadable(e))?.map_err(|e| list.unreadable(e))

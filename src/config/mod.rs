@@ -34,7 +34,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use bundle::Bundle;
 pub use command::{CommandPlace, CommandScope, Hook, Postgres, Program, RestoreCommand, RestoreProgram, Workload};
@@ -48,7 +48,8 @@ pub use names::{ClusterName, Name};
 pub use objects::{ObjectsPlace, ObjectsScope, RestoreObjects};
 pub use paths::PathFilter;
 pub use plan::{
-    Action, Apply, Conflict, DEFAULT_GATE_TIMEOUT, Gate, Manual, RestoreFiles, RestorePlan, Runbook, Step, Subject,
+    Action, Apply, Conflict, DEFAULT_GATE_TIMEOUT, DEFAULT_RETRY_WAIT, Flow, Gate, Manual, OnFailure, PlanFile, PlanTarget,
+    RestoreFiles, RestorePlan, Runbook, Step, StepName, Subject, Tries, When,
 };
 pub use prometheus::{
     BlocksTo, DataClaim, HttpServer, PrometheusCheck, PrometheusData, PrometheusScope, RestorePrometheus,
@@ -95,17 +96,26 @@ impl Document {
 
 /// Reads all documents of a file; there is at least one.
 pub fn read_file(path: &Path) -> Result<Vec<Document>> {
+    read_file_within(path, &[])
+}
+
+/// The same for a file that is named in plans, the outermost first.
+fn read_file_within(path: &Path, within: &[PathBuf]) -> Result<Vec<Document>> {
     let bytes = std::fs::read(path).map_err(|why| {
         let kind = Error::usage(format!("cannot read {}", path.display())).because(why);
         kind.hint("give the path of a schedule or a restore plan")
     })?;
     let text =
         String::from_utf8(bytes).map_err(|_| Error::usage(format!("{} is no text file (UTF-8)", path.display())))?;
-    parse(&text, path)
+    parse_within(&text, path, within)
 }
 
 /// Reads all documents of a text that stands, or once stood, in the file `path`; other files are looked for from there.
 pub fn parse(text: &str, path: &Path) -> Result<Vec<Document>> {
+    parse_within(text, path, &[])
+}
+
+fn parse_within(text: &str, path: &Path, within: &[PathBuf]) -> Result<Vec<Document>> {
     let syntax = |fault| problems::together(path, vec![problems::explain_syntax(path, text, &fault)]);
     let documents = yaml::documents(text).map_err(syntax)?;
     if documents.is_empty() {
@@ -116,7 +126,7 @@ pub fn parse(text: &str, path: &Path) -> Result<Vec<Document>> {
     let mut read = Vec::new();
     let mut wrong = Vec::new();
     for document in &documents {
-        match parse_document(document, text, path) {
+        match parse_document(document, text, path, within) {
             Ok(document) => read.push(document),
             Err(error) => wrong.push(error),
         }
@@ -156,7 +166,11 @@ pub fn parse_stored_schedule(text: &str) -> Result<Schedule> {
 
 /// Reads the restore plan of a file: the only one, or the one called `name`.
 pub fn read_plan(path: &Path, name: Option<&str>) -> Result<RestorePlan> {
-    let plans = read_file(path)?.into_iter().filter_map(|document| match document {
+    read_plan_within(path, name, &[])
+}
+
+fn read_plan_within(path: &Path, name: Option<&str>, within: &[PathBuf]) -> Result<RestorePlan> {
+    let plans = read_file_within(path, within)?.into_iter().filter_map(|document| match document {
         Document::RestorePlan(plan) => Some((plan.name.clone(), plan)),
         Document::Schedule(_) => None,
     });
@@ -193,7 +207,7 @@ fn doubles(read: &[Document], path: &Path) -> Vec<Error> {
     doubles.map(error).collect()
 }
 
-fn parse_document(document: &yaml::Document<'_>, text: &str, path: &Path) -> Result<Document> {
+fn parse_document(document: &yaml::Document<'_>, text: &str, path: &Path, within: &[PathBuf]) -> Result<Document> {
     match header(document, path)? {
         "Schedule" => {
             let raw = decode(document, path)?;
@@ -204,7 +218,7 @@ fn parse_document(document: &yaml::Document<'_>, text: &str, path: &Path) -> Res
         _ => {
             let raw = decode(document, path)?;
             let mut problems = Problems::new(path, document);
-            let plan = plan::validate(&raw, path, text, &mut problems);
+            let plan = plan::validate(&raw, path, text, within, &mut problems);
             problems.finish(plan).map(Document::RestorePlan)
         }
     }

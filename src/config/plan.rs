@@ -1,12 +1,22 @@
 //! A restore plan: what is done in which order, and what must be true before it goes on.
 
+mod flow;
+mod name;
+mod nested;
 mod read;
+mod target;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
+pub use self::flow::{DEFAULT_RETRY_WAIT, Flow, OnFailure, Tries, When};
+pub use self::name::StepName;
+pub use self::nested::PlanFile;
 pub(super) use self::read::{optional_conflict, validate};
+pub use self::target::PlanTarget;
 use super::command::{CommandPlace, RestoreCommand};
 use super::duration::Rto;
 use super::elasticsearch::RestoreElasticsearch;
@@ -30,10 +40,16 @@ pub struct RestorePlan {
     pub name: Name,
     /// Within how long of the incident everything must be done.
     pub rto: Rto,
+    /// The clusters that it spans; none where that is left to the command line.
+    pub targets: Vec<PlanTarget>,
+    /// The position of the gate that says that people can work again.
+    pub usable: Option<usize>,
     /// The steps in the order of the file; there is at least one.
     pub steps: Vec<Step>,
     /// The whole file as it was read.
     pub source_text: String,
+    /// The files of the plans in it.
+    pub nested: Vec<PlanFile>,
     /// The file it was read from.
     pub path: PathBuf,
     layers: Vec<Vec<usize>>,
@@ -43,11 +59,13 @@ pub struct RestorePlan {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
     /// The step's name.
-    pub name: Name,
+    pub name: StepName,
     /// The positions in [`RestorePlan::steps`] of the steps that must be done before.
     pub after: Vec<usize>,
-    /// How long it should take.
-    pub expect: Option<Duration>,
+    /// The position in [`RestorePlan::targets`] of the cluster that it is for; 0 where there are none.
+    pub target: usize,
+    /// When it runs, how often it is tried, and what its failure means.
+    pub flow: Flow,
     /// What it does.
     pub action: Action,
 }
@@ -217,26 +235,42 @@ impl RestorePlan {
         &self.layers
     }
 
-    /// Whether a step writes to a cluster, or looks at one.
-    pub fn needs_cluster(&self) -> bool {
-        self.steps.iter().any(|step| match &step.action {
-            Action::Apply(_) | Action::Gate(_) => true,
-            Action::Command(command) => command.place != CommandPlace::Here || !command.scale.is_empty(),
-            Action::Prometheus(wanted) => matches!(wanted.to, Some(BlocksTo::Claim(_))),
-            _ => false,
-        })
+    /// The digest of all of its files: two plans with the same one are the same.
+    pub fn version(&self) -> String {
+        let mut digest = Sha256::new();
+        digest.update(&self.source_text);
+        self.nested.iter().for_each(|file| digest.update(&file.text));
+        hex::encode(digest.finalize())
     }
 
-    /// The position of the step that restores an object: the first apply step that names its kind and selects it, else
-    /// the first one without kinds that selects it.
-    pub fn step_for(&self, object: &Subject<'_>) -> Option<usize> {
+    /// Whether a step of a target writes to its cluster, or looks at it.
+    pub fn needs_cluster(&self, target: usize) -> bool {
+        self.steps.iter().filter(|step| step.target == target).any(Step::needs_cluster)
+    }
+
+    /// The position of the step that restores an object into a target: the first apply step that names its kind and selects it,
+    /// else the first one without kinds that selects it.
+    pub fn step_for(&self, target: usize, object: &Subject<'_>) -> Option<usize> {
         let first = |naming_kinds: bool| {
             self.steps.iter().position(|step| match &step.action {
-                Action::Apply(apply) => apply.kinds.is_some() == naming_kinds && apply.selects(object),
+                Action::Apply(apply) if step.target == target => {
+                    apply.kinds.is_some() == naming_kinds && apply.selects(object)
+                }
                 _ => false,
             })
         };
         first(true).or_else(|| first(false))
+    }
+}
+
+impl Step {
+    fn needs_cluster(&self) -> bool {
+        match &self.action {
+            Action::Apply(_) | Action::Gate(_) => true,
+            Action::Command(command) => command.place != CommandPlace::Here || !command.scale.is_empty(),
+            Action::Prometheus(wanted) => matches!(wanted.to, Some(BlocksTo::Claim(_))),
+            _ => self.flow.when.iter().any(|when| when.serves.is_some()),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The files as they are typed. Nothing is checked here but keys and types; the validated types are what is meant.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -328,7 +330,40 @@ pub(super) struct Filter {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Plan {
     pub(super) rto: String,
+    #[serde(default)]
+    pub(super) targets: BTreeMap<String, Target>,
+    pub(super) usable: Option<String>,
     pub(super) steps: Vec<Step>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Target {
+    pub(super) cluster: String,
+    pub(super) context: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct When {
+    pub(super) source: Option<String>,
+    pub(super) kinds: Option<Vec<String>>,
+    pub(super) serves: Option<Vec<String>>,
+    pub(super) drill: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Retry {
+    pub(super) times: u32,
+    pub(super) wait: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Nested {
+    pub(super) file: String,
+    pub(super) name: Option<String>,
 }
 
 /// A step of exactly one kind.
@@ -338,7 +373,13 @@ pub(super) struct Step {
     pub(super) name: String,
     #[serde(default)]
     pub(super) after: Vec<String>,
+    pub(super) target: Option<String>,
+    pub(super) when: Option<When>,
+    pub(super) on_failure: Option<String>,
+    pub(super) retry: Option<Retry>,
+    pub(super) timeout: Option<String>,
     pub(super) expect: Option<String>,
+    pub(super) plan: Option<Nested>,
     pub(super) apply: Option<Apply>,
     pub(super) gate: Option<Gate>,
     pub(super) manual: Option<Manual>,

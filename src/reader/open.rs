@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
+use zeroize::Zeroizing;
 
 use super::find::Committed;
 use super::segment::OpenSegment;
@@ -111,6 +112,12 @@ impl OpenBackup {
     /// The identities that open it.
     pub fn identities(&self) -> Arc<Identities> {
         self.identities.clone()
+    }
+
+    /// A secret that only those know who can open this backup; none for one without segments. What is authenticated with it
+    /// comes from somebody with an identity.
+    pub fn secret(&self, purpose: &str) -> Option<Zeroizing<[u8; 32]>> {
+        Some(self.segments.first()?.secret(purpose))
     }
 
     /// Limits of what is accepted from the archive.

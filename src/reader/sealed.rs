@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use zeroize::Zeroizing;
 
 use crate::archive::age::{self, Header, Identities, PayloadKey};
 use crate::error::{Error, Result};
@@ -84,6 +85,11 @@ impl SealedObject {
             return Err(Error::integrity(format!("{} is cut short", self.key)));
         }
         Ok(bytes)
+    }
+
+    /// A secret that only those know who can open it.
+    pub fn secret(&self, purpose: &str) -> Zeroizing<[u8; 32]> {
+        self.payload_key.derive(purpose)
     }
 
     /// Size of the plaintext.

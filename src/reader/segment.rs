@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::OnceCell;
+use zeroize::Zeroizing;
 
 use super::sealed::SealedObject;
 use crate::archive::age::Identities;
@@ -56,6 +57,11 @@ impl OpenSegment {
     /// Key of the segment, relative to the backup's folder.
     pub fn key(&self) -> &str {
         &self.record.object.key
+    }
+
+    /// A secret that only those know who can open its index.
+    pub fn secret(&self, purpose: &str) -> Zeroizing<[u8; 32]> {
+        self.index.secret(purpose)
     }
 
     /// Reads the lines of all frames into memory.

@@ -1,6 +1,5 @@
 //! Runs an `apply` step: frames are fetched ahead, their objects made fit and written, wave after wave.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,26 +7,24 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
-use super::clock::RtoClock;
-use super::compile::{Compiled, SavedType};
-use super::limit::{Limiter, Place};
+use super::batch::{OpenBatch, to_do};
+use super::compile::SavedType;
+use super::journal;
+use super::limit::Place;
 use super::owners::Waiting;
 use super::rules::{Facts, fit, text};
-use super::scale::Interim;
-use super::summary::{Failure, Items, Outcome, Standing};
-use super::target::{Target, Unserved};
-use super::write::{Fitted, InVain, Lost, Writer, Written};
+use super::summary::Outcome;
+use super::target::Unserved;
+use super::work::{Tally, Work};
+use super::write::{Fitted, Lost, Writer, Written};
 use crate::archive::frame;
 use crate::archive::index::Entry;
 use crate::cluster::discovery::group_version_path;
-use crate::config::{Action, Apply, Conflict, RestorePlan};
+use crate::config::{Action, Apply};
 use crate::error::{Error, Result};
 use crate::object_path::ObjectPath;
-use crate::progress::Progress;
-use crate::reader::{OpenBackup, StoredFrame};
-use crate::storage::StoreSettings;
+use crate::reader::StoredFrame;
 
 /// Frames of about a MiB that are fetched before they are needed.
 const FRAMES_AHEAD: usize = 3;
@@ -35,96 +32,15 @@ const FRAMES_AHEAD: usize = 3;
 /// The reason for which an object that is there already is skipped.
 pub const EXISTS: &str = "exists";
 
-/// What all steps share.
-pub struct Work {
-    /// The plan.
-    pub plan: RestorePlan,
-    /// The opened backup.
-    pub backup: OpenBackup,
-    /// The plan against the backup.
-    pub compiled: Compiled,
-    /// The target; none when the plan needs no cluster.
-    pub target: Option<Target>,
-    /// How many writes at a time.
-    pub limiter: Limiter,
-    /// What objects waited for in vain.
-    pub in_vain: InVain,
-    /// What happens to objects that are there already, where a step does not say.
-    pub conflict: Conflict,
-    /// What storages need that objects are written to.
-    pub storage: StoreSettings,
-    /// Nothing is written.
-    pub dry_run: bool,
-    /// The time since the incident began.
-    pub clock: RtoClock,
-    /// The first thing about the backup or the vault that kept a step from its end.
-    pub broken: Mutex<Option<Error>>,
-    /// Cancelled when the API server is lost: no step goes on.
-    pub lost: CancellationToken,
-    /// What came of each step so far; of one that is cut off, this is what stands.
-    pub tallies: Vec<Arc<Mutex<Tally>>>,
-    /// What is otherwise in the cluster only while the restore runs.
-    pub interim: Interim,
-    /// Who is told.
-    pub progress: Arc<dyn Progress>,
-}
-
-impl Work {
-    /// The target of a step that writes objects; whoever runs a plan with such a step gave one.
-    fn target(&self) -> Result<&Target, Lost> {
-        self.target.as_ref().ok_or_else(|| Lost("no cluster is connected".into()))
-    }
-}
-
-/// What came of a step so far.
-#[derive(Default)]
-pub struct Tally {
-    /// Objects by outcome.
-    pub items: Items,
-    /// Skipped ones by rule.
-    pub skipped: BTreeMap<String, u64>,
-    /// Objects that were there, differ, and were left as they are.
-    pub standing: Vec<Standing>,
-    /// Failed ones.
-    pub failures: Vec<Failure>,
-    /// Why the step could not be finished.
-    pub lost: Option<String>,
-    /// What is worth knowing beside.
-    pub notes: Vec<String>,
-}
-
-impl Tally {
-    /// Notes what became of an object or file.
-    pub fn add(&mut self, step: &str, object: &str, outcome: Outcome) {
-        match outcome {
-            Outcome::Created => self.items.created += 1,
-            Outcome::Updated => self.items.updated += 1,
-            Outcome::Unchanged => self.items.unchanged += 1,
-            Outcome::Skipped { rule, why } => {
-                self.items.skipped += 1;
-                if rule == EXISTS {
-                    self.standing.push(Standing { object: object.into(), why });
-                }
-                *self.skipped.entry(rule).or_default() += 1;
-            }
-            Outcome::Failed(why) => {
-                self.items.failed += 1;
-                self.fail(step, object, why);
-            }
-        }
-    }
-
-    fn fail(&mut self, step: &str, object: &str, why: String) {
-        self.failures.push(Failure { step: step.into(), object: object.into(), why });
-    }
-}
-
 /// One object on its way.
 struct Job {
     step: usize,
     source: Arc<str>,
     entry: Entry,
     content: Vec<u8>,
+    batch: Arc<OpenBatch>,
+    /// Its place in the frame, among those of the step.
+    at: u32,
 }
 
 /// Applies every object of a step. What went wrong with single objects is in the tally; an error ends the step.
@@ -173,22 +89,27 @@ async fn run_wave(work: &Arc<Work>, step: usize, wave: &[usize], tally: &Arc<Mut
     Ok(())
 }
 
-/// The objects of one frame that belong to the step.
+/// The objects of one frame that belong to the step, without those that were found to be done before.
 async fn fetch(work: Arc<Work>, step: usize, at: usize) -> Result<Vec<Job>> {
     let stored = &work.backup.directory()[at];
     let entries = work.backup.entries(stored).await?;
     let mine: Vec<Entry> = entries.into_iter().filter(|e| belongs(&work, step, stored, e)).collect();
-    if mine.is_empty() {
+    let batches = to_do(&work, step, at, &mine).await;
+    if batches.is_empty() {
         return Ok(Vec::new());
     }
     let decoded = work.backup.frame(stored).await?;
     let source = stored.source.clone();
     let cut = tokio::task::spawn_blocking(move || {
-        let job = |entry: Entry| {
-            let content = frame::member(&decoded, &entry)?.to_vec();
-            Ok(Job { step, source: source.clone(), entry, content })
-        };
-        mine.into_iter().map(job).collect()
+        let mut jobs = Vec::with_capacity(mine.len());
+        for batch in batches {
+            for at in batch.range() {
+                let entry = mine[at as usize].clone();
+                let content = frame::member(&decoded, &entry)?.to_vec();
+                jobs.push(Job { step, source: source.clone(), entry, content, batch: batch.clone(), at });
+            }
+        }
+        Ok(jobs)
     });
     cut.await.map_err(|e| Error::failed("unpack a frame").because(e))?
 }
@@ -203,6 +124,7 @@ async fn write_job(work: &Work, job: Job, place: Place, tally: &Mutex<Tally>) {
     let step = work.plan.steps[job.step].name.to_string();
     let size = job.content.len() as u64;
     let shown = ObjectPath::parse(&job.entry.path).map(|p| p.shown()).unwrap_or_default();
+    let (batch, at) = (job.batch.clone(), job.at);
     let mut place = Some(place);
     // Once the server is known to be lost, nobody waits for it any longer.
     let result = tokio::select! {
@@ -213,7 +135,12 @@ async fn write_job(work: &Work, job: Job, place: Place, tally: &Mutex<Tally>) {
     work.progress.advance(&step, 1, size);
     let mut tally = tally.lock().await;
     match result {
-        Ok(outcome) => tally.add(&step, &shown, outcome),
+        Ok(outcome) => {
+            if let Some(done) = batch.add(at, &shown, &outcome) {
+                work.journal.note(&journal::Entry::Batch(done));
+            }
+            tally.add(&step, &shown, outcome);
+        }
         Err(Lost(why)) => {
             work.lost.cancel();
             tally.items.failed += 1;
@@ -281,6 +208,7 @@ async fn handle(work: &Work, job: Job, place: &mut Option<Place>, shown: &str) -
         if owners_to_come && matches!(outcome, Outcome::Created | Outcome::Updated | Outcome::Unchanged) {
             let path = format!("{}/{}", fitted.collection, fitted.name);
             work.compiled.owners.wait(Waiting { path, shown: shown.into(), references });
+            job.batch.keep_open();
         }
     }
     Ok(outcome)

@@ -32,14 +32,16 @@ impl RtoClock {
         format!("{} of {}", format_duration(seconds), format_duration(self.rto.limit()))
     }
 
-    /// Where the clock stands.
-    pub fn summary(&self) -> RtoSummary {
+    /// Where the clock stands. Where the plan has a gate that says that people can work again, `usable` is when it opened, and decides.
+    pub fn summary(&self, usable: Option<Duration>, has_gate: bool) -> RtoSummary {
         let (elapsed, limit) = (self.elapsed(), self.rto.limit());
+        let decisive = if has_gate { usable.unwrap_or(elapsed) } else { elapsed };
         RtoSummary {
             incident_start: self.incident_start,
             limit_seconds: limit.as_secs_f64(),
             elapsed_seconds: super::rounded(elapsed.as_secs_f64()),
-            met: elapsed <= limit,
+            usable_seconds: usable.map(|usable| super::rounded(usable.as_secs_f64())),
+            met: decisive <= limit,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::order::rank;
 use super::owners::{Owners, OwnersBuilder};
 use crate::archive::index::Entry;
-use crate::config::{RestorePlan, Subject};
+use crate::config::{KindPattern, RestorePlan, Subject};
 use crate::error::Result;
 use crate::inventory::TypeRecord;
 use crate::object_path::ObjectPath;
@@ -62,6 +62,8 @@ impl CompiledStep {
 
 /// A plan that is ready to run.
 pub struct Compiled {
+    /// Position of the target that it is for, in the plan.
+    target: usize,
     /// One for each step of the plan; empty for steps that apply nothing.
     pub steps: Vec<CompiledStep>,
     /// The backup's types: by source, then by `deployments.apps`.
@@ -76,10 +78,11 @@ pub struct Compiled {
     pub not_selected: BTreeMap<String, u64>,
 }
 
-/// Reads the whole index once, and sorts every object into its step and wave.
-pub async fn compile(plan: &RestorePlan, backup: &OpenBackup) -> Result<Compiled> {
+/// Reads the whole index of a target's backup once, and sorts every object into its step and wave.
+pub async fn compile(plan: &RestorePlan, target: usize, backup: &OpenBackup) -> Result<Compiled> {
     backup.load_index().await?;
     let mut compiled = Compiled {
+        target,
         steps: plan.steps.iter().map(|_| CompiledStep::default()).collect(),
         types: saved_types(backup),
         owners: Owners::default(),
@@ -151,7 +154,14 @@ impl Compiled {
             name: path.stem,
             labels: &entry.traits.labels,
         };
-        Some((plan.step_for(&subject)?, kind.clone()))
+        Some((plan.step_for(self.target, &subject)?, kind.clone()))
+    }
+
+    /// Whether the backup holds an object of a kind.
+    pub fn holds(&self, kind: &KindPattern) -> bool {
+        let counted = |resource: &str| self.steps.iter().any(|step| step.types.contains_key(resource)) || self.not_selected.contains_key(resource);
+        let types = self.types.values().flat_map(HashMap::values);
+        types.filter(|t| kind.matches(&t.kind, &t.group)).any(|t| counted(&t.resource))
     }
 
     /// The type of that name in a source.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::apply::{Tally, Work};
+use super::work::{Tally, Work};
 use super::summary::Outcome;
 use super::tree::{self, Planned, Tree};
 use crate::config::RestoreFiles;

@@ -6,11 +6,12 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::rules::text;
+use super::work::Work;
 use super::write::PATIENCE;
 use crate::cluster::discovery::{Discovered, ResourceType};
 use crate::cluster::list::ListOptions;
 use crate::cluster::{ApiError, Cause, Cluster, Retry};
-use crate::config::{Gate, format_duration};
+use crate::config::{Gate, KindPattern, format_duration};
 
 const POLL: Duration = Duration::from_millis(250);
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -46,6 +47,13 @@ pub async fn wait(cluster: &Cluster, gate: &Gate) -> Result<String, Closed> {
             Err(e) => return Err(Closed::NotReady(e.message())),
         }
     }
+}
+
+/// Whether the target serves one of the kinds now.
+pub async fn serves(work: &Work, kinds: &[KindPattern]) -> bool {
+    let Some(target) = &work.target else { return false };
+    let Ok(found) = target.cluster().discover(TIMEOUT).await else { return false };
+    found.types.iter().any(|t| kinds.iter().any(|kind| kind.matches(&t.kind, &t.group)))
 }
 
 /// What a gate sees.

@@ -8,41 +8,63 @@
 //! ```
 
 mod apply;
+mod batch;
+mod board;
 mod clock;
 mod command;
 mod compile;
 mod elasticsearch;
+mod event;
+mod executor;
 mod files;
+mod forecast;
 mod gate;
-mod graph;
+mod journal;
 mod limit;
 mod objects;
 mod order;
 mod owners;
 mod prometheus;
+mod rehearsal;
 mod rules;
 mod same;
 mod scale;
+mod step;
 mod summary;
 mod target;
 mod tree;
+mod work;
 mod write;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use self::apply::Work;
+use self::board::Board;
 use self::clock::RtoClock;
+pub use self::event::{Blind, Event, Watcher};
+use self::executor::{Done, Executor, all_items, objects_of};
+pub use self::forecast::{Basis, Course, Estimate, Experience, Forecast, Outlook, Progressed, Took, estimate};
+pub use self::journal::{
+    Ack, Answer, Begin, BeginTarget, Earlier, Entry, JOURNAL_VERSION, Journal, Reading, RestoreId, StateFolder,
+    VaultPlace, all_in_vault, find_ack, give_ack, peek_begin,
+    read as read_journal,
+};
 use self::limit::Limiter;
 pub use self::order::rank;
 pub use self::owners::Owners;
+pub use self::rehearsal::Stage;
 pub use self::rules::{Facts, RULES, Rule, fit, normalise};
 pub use self::same::{differences, same};
-pub use self::summary::{Failure, Items, RestoreStatus, RestoreSummary, RtoSummary, Standing, StepStatus, StepSummary};
+pub use self::summary::{
+    Failure, Items, RestoreStatus, RestoreSummary, RtoSummary, Standing, StepStatus, StepSummary, TargetSummary,
+};
 use self::target::Target;
+use self::work::Work;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::config::{Conflict, Manual, RestorePlan};
@@ -51,35 +73,67 @@ use crate::progress::Progress;
 use crate::reader::OpenBackup;
 use crate::storage::StoreSettings;
 
+/// What becomes of a step that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// It is tried again.
+    Again,
+    /// What comes after it runs as if it were done.
+    GoOn,
+    /// What comes after it is not run.
+    Stop,
+}
+
 /// The person who does manual steps.
 #[async_trait]
 pub trait Operator: Send + Sync {
-    /// Shows what is to be done and waits until it is. False when it was refused.
+    /// Shows what is to be done and waits until it is. False when it was refused. Dropped when somebody answers elsewhere.
     async fn confirm(&self, step: &str, manual: &Manual) -> bool;
+
+    /// A step failed whose plan asks what then.
+    async fn decide(&self, step: &str, why: &str) -> Decision;
+}
+
+/// One of the clusters that a restore spans: where from, and where to.
+pub struct Site {
+    /// The opened backup.
+    pub backup: OpenBackup,
+    /// Where objects go, and where gates look; none when the plan has neither.
+    pub cluster: Option<Cluster>,
 }
 
 /// Everything that a restore needs.
 pub struct Restore {
     /// The plan.
-    pub plan: RestorePlan,
-    /// The opened backup.
-    pub backup: OpenBackup,
-    /// Where objects go, and where gates look; none when the plan has neither.
-    pub cluster: Option<Cluster>,
+    pub plan: Arc<RestorePlan>,
+    /// One for each of the plan's targets, in their order; one where it has none.
+    pub sites: Vec<Site>,
     /// What happens to objects that are there already, where a step does not say.
     pub conflict: Conflict,
     /// What storages need that objects are written to: the environment's settings.
     pub storage: StoreSettings,
     /// Only say what would be done.
     pub dry_run: bool,
+    /// What a drill restores to; none in an incident.
+    pub stage: Option<Stage>,
+    /// Steps that are left out, and why.
+    pub left_out: BTreeMap<String, String>,
     /// When the incident began.
     pub incident_start: Timestamp,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// Who does manual steps.
     pub operator: Arc<dyn Operator>,
+    /// Where it is written down what is done.
+    pub journal: Arc<Journal>,
+    /// What was done before the restore was resumed.
+    pub earlier: Earlier,
+    /// What steps took before.
+    pub experience: Experience,
     /// Who is told how it goes.
     pub progress: Arc<dyn Progress>,
+    /// Who is told what happens.
+    pub watcher: Arc<dyn Watcher>,
     /// Stops the restore between objects.
     pub cancel: CancellationToken,
 }
@@ -96,48 +150,106 @@ impl Restore {
     /// Runs the plan. Objects and steps that failed stand in the summary; an error means that nothing was begun.
     pub async fn run(self) -> Result<Restored> {
         let begin = std::time::Instant::now();
-        let compiled = compile::compile(&self.plan, &self.backup)
-            .await
-            .context(|| format!("compile plan {} against {}", self.plan.name, self.backup.manifest.id))?;
-        let clock = RtoClock { clock: self.clock, incident_start: self.incident_start, rto: self.plan.rto };
-        let tallies = self.plan.steps.iter().map(|_| Arc::default()).collect();
-        let work = Arc::new(Work {
-            plan: self.plan,
-            backup: self.backup,
-            compiled,
-            target: self.cluster.map(Target::new),
-            limiter: Limiter::default(),
-            in_vain: Default::default(),
-            conflict: self.conflict,
-            storage: self.storage,
-            dry_run: self.dry_run,
-            clock,
-            broken: Default::default(),
-            lost: CancellationToken::new(),
-            tallies,
-            interim: Default::default(),
-            progress: self.progress,
-        });
-        let done = graph::run(&work, self.operator, self.cancel).await?;
-        let summary = RestoreSummary {
-            backup: work.backup.manifest.id.to_string(),
-            backup_status: work.backup.manifest.status,
-            plan: work.plan.name.to_string(),
-            target: work.target.as_ref().map(|target| target.cluster().server().to_string()),
-            status: status(&done, self.dry_run),
-            seconds: rounded(begin.elapsed().as_secs_f64()),
-            rto: work.clock.summary(),
-            steps: done.steps,
-            failures: done.failures,
-            not_selected: work.compiled.not_selected.clone(),
+        let (dry_run, cancel) = (self.dry_run, self.cancel.clone());
+        let executor = Arc::new(self.prepare().await?);
+        let predicted = executor.board.forecast(executor.works[0].clock.elapsed());
+        let keeping = executor.journal.clone();
+        let done = tokio::select! {
+            done = executor.run(cancel) => done?,
+            () = keeping.keep_up() => return Err(Error::failed("keep the journal")),
         };
-        let broken = work.broken.lock().await.take();
+        let summary = summarise(&executor, done, dry_run, begin.elapsed().as_secs_f64(), predicted);
+        executor.journal.note(&Entry::Ended { at: executor.works[0].clock.clock.now(), status: summary.status });
+        executor.journal.upload().await;
+        let broken = executor.works[0].broken.lock().await.take();
         Ok(Restored { summary, broken })
+    }
+
+    /// Compiles the plan against each backup.
+    async fn prepare(self) -> Result<Executor> {
+        let clock = RtoClock { clock: self.clock, incident_start: self.incident_start, rto: self.plan.rto };
+        let (broken, earlier) = (Arc::new(Mutex::new(None)), Arc::new(self.earlier));
+        let mut works = Vec::new();
+        for (target, site) in self.sites.into_iter().enumerate() {
+            let compiled = compile::compile(&self.plan, target, &site.backup).await;
+            let compiled =
+                compiled.context(|| format!("compile plan {} against {}", self.plan.name, site.backup.manifest.id))?;
+            works.push(Arc::new(Work {
+                tallies: self.plan.steps.iter().map(|_| Arc::default()).collect(),
+                plan: self.plan.clone(),
+                backup: site.backup,
+                compiled,
+                target: site.cluster.map(Target::new),
+                limiter: Limiter::default(),
+                in_vain: Default::default(),
+                conflict: self.conflict,
+                storage: self.storage.clone(),
+                dry_run: self.dry_run,
+                clock: clock.clone(),
+                broken: broken.clone(),
+                lost: CancellationToken::new(),
+                journal: self.journal.clone(),
+                earlier: earlier.clone(),
+                present: Default::default(),
+                interim: Default::default(),
+                progress: self.progress.clone(),
+            }));
+        }
+        let board = Board::new(self.plan.clone(), objects_of(&self.plan, &works), self.experience);
+        Ok(Executor {
+            plan: self.plan,
+            works,
+            stage: self.stage,
+            left_out: self.left_out,
+            operator: self.operator,
+            journal: self.journal,
+            earlier,
+            watcher: self.watcher,
+            board,
+        })
     }
 }
 
-fn status(done: &graph::Done, dry_run: bool) -> RestoreStatus {
-    let fine = |s: &StepSummary| matches!(s.status, StepStatus::Done | StepStatus::Planned);
+fn summarise(executor: &Executor, done: Done, dry_run: bool, seconds: f64, predicted: Forecast) -> RestoreSummary {
+    let target = |at: usize, target: &crate::config::PlanTarget| TargetSummary {
+        name: target.name.to_string(),
+        backup: executor.works[at].backup.manifest.id.to_string(),
+        backup_status: executor.works[at].backup.manifest.status,
+        server: server(&executor.works[at]),
+    };
+    let first = &executor.works[0];
+    let mut not_selected = BTreeMap::new();
+    for (kind, count) in executor.works.iter().flat_map(|work| &work.compiled.not_selected) {
+        *not_selected.entry(kind.clone()).or_default() += count;
+    }
+    RestoreSummary {
+        restore: executor.journal.id().map(ToString::to_string),
+        backup: first.backup.manifest.id.to_string(),
+        backup_status: first.backup.manifest.status,
+        plan: executor.plan.name.to_string(),
+        target: server(first),
+        targets: executor.plan.targets.iter().enumerate().map(|(at, t)| target(at, t)).collect(),
+        status: status(&done, dry_run),
+        seconds: rounded(seconds),
+        predicted_seconds: predicted.finish_seconds,
+        critical_path: predicted.critical_path,
+        rto: first.clock.summary(done.usable, executor.plan.usable.is_some()),
+        items: all_items(&done.steps),
+        steps: done.steps,
+        failures: done.failures,
+        not_selected,
+    }
+}
+
+fn server(work: &Work) -> Option<String> {
+    work.target.as_ref().map(|target| target.cluster().server().to_string())
+}
+
+fn status(done: &Done, dry_run: bool) -> RestoreStatus {
+    let fine = |s: &StepSummary| {
+        use StepStatus::{Done, LeftOut, NotExercised, Planned};
+        matches!(s.status, Done | Planned | LeftOut | NotExercised)
+    };
     match dry_run {
         true => RestoreStatus::DryRun,
         false if done.stopped => RestoreStatus::Stopped,

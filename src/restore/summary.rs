@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::vault::manifest::Status;
 
 /// The five outcomes that an object can have.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Items {
     /// It was not there, and is now.
@@ -73,7 +73,7 @@ pub enum Outcome {
 }
 
 /// How a step ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum StepStatus {
     /// Everything was done.
@@ -84,6 +84,10 @@ pub enum StepStatus {
     Failed,
     /// It was not begun, because a step before it failed.
     NotRun,
+    /// It was left out, on purpose: its condition does not hold, or somebody said so.
+    LeftOut,
+    /// A drill's target cannot show it.
+    NotExercised,
     /// A dry run: it would be done.
     Planned,
 }
@@ -95,41 +99,61 @@ impl std::fmt::Display for StepStatus {
             StepStatus::Incomplete => "incomplete",
             StepStatus::Failed => "failed",
             StepStatus::NotRun => "not run",
+            StepStatus::LeftOut => "left out",
+            StepStatus::NotExercised => "not exercised",
             StepStatus::Planned => "planned",
         })
     }
 }
 
 /// One step of the summary.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StepSummary {
     /// Name in the plan.
     pub name: String,
     /// The key in the plan: `apply`, `gate` and so on.
-    pub kind: &'static str,
+    pub kind: String,
+    /// The cluster that it is for, where the plan spans several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
     /// How it ended.
     pub status: StepStatus,
+    /// When it began; absent for one that did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Timestamp>,
+    /// How often it was tried.
+    #[serde(default)]
+    pub tries: u32,
     /// How long it took.
     pub seconds: f64,
+    /// How much of that was spent waiting for a person.
+    #[serde(default)]
+    pub people_seconds: f64,
+    /// How long the plan says that it should take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_seconds: Option<f64>,
     /// Its objects by outcome; all zero for other steps.
     pub items: Items,
     /// Skipped objects by rule, with how many.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub skipped: BTreeMap<String, u64>,
     /// Skipped objects that were there already and differ: what they are, and where they differ.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub standing: Vec<Standing>,
     /// Objects by type.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub types: BTreeMap<String, u64>,
     /// Why it failed, or what is worth knowing.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
 
 /// An object that was there, differs, and was left as it is.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Standing {
     /// `deployments.apps/shop/web`.
@@ -139,7 +163,7 @@ pub struct Standing {
 }
 
 /// Something that was not restored.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Failure {
     /// Step of the plan.
@@ -160,12 +184,15 @@ pub struct RtoSummary {
     pub limit_seconds: f64,
     /// From the begin of the incident to the end of the restore.
     pub elapsed_seconds: f64,
-    /// Whether the restore was done within the limit.
+    /// From the begin of the incident until people could work again, where the plan names the gate that says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usable_seconds: Option<f64>,
+    /// Whether that was within the limit: the gate, or where the plan names none, the end of the restore.
     pub met: bool,
 }
 
 /// How a restore ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum RestoreStatus {
     /// Everything that the plan selects is there.
@@ -189,10 +216,28 @@ impl std::fmt::Display for RestoreStatus {
     }
 }
 
+/// One of the clusters of a restore that spans several.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetSummary {
+    /// Its name in the plan.
+    pub name: String,
+    /// Id of its backup.
+    pub backup: String,
+    /// Whether that holds everything that it was asked for.
+    pub backup_status: Status,
+    /// URL of its API server; absent when the plan needs none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+}
+
 /// What came of a restore.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RestoreSummary {
+    /// Its id, by which it is gone on with; absent for a dry run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restore: Option<String>,
     /// Id of the backup.
     pub backup: String,
     /// Whether the backup holds everything that it was asked for.
@@ -202,27 +247,26 @@ pub struct RestoreSummary {
     /// URL of the cluster's API server; absent when the plan needs none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
+    /// Every cluster, where the plan spans several; then the two above are those of the first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<TargetSummary>,
     /// How it ended.
     pub status: RestoreStatus,
     /// How long it took.
     pub seconds: f64,
+    /// From the begin of the incident to the end, as it was predicted before the first step.
+    pub predicted_seconds: f64,
+    /// The steps that decided that.
+    pub critical_path: Vec<String>,
     /// The clock.
     pub rto: RtoSummary,
+    /// All objects by outcome.
+    #[serde(skip)]
+    pub items: Items,
     /// The steps, in the order of the plan.
     pub steps: Vec<StepSummary>,
     /// What was not restored.
     pub failures: Vec<Failure>,
     /// Objects of the backup that no step selects, by type.
     pub not_selected: BTreeMap<String, u64>,
-}
-
-impl RestoreSummary {
-    /// All objects by outcome.
-    pub fn items(&self) -> Items {
-        let mut all = Items::default();
-        for step in &self.steps {
-            all.add(&step.items);
-        }
-        all
-    }
 }

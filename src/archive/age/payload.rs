@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use chacha20poly1305::aead::{AeadInOut as _, KeyInit as _};
 use chacha20poly1305::{ChaCha20Poly1305, Nonce, Tag};
+use hkdf::Hkdf;
+use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::{Recipients, begin, sealed_len};
@@ -27,6 +29,14 @@ pub struct PayloadKey(Arc<Zeroizing<[u8; 32]>>);
 impl PayloadKey {
     pub(super) fn new(key: Zeroizing<[u8; 32]>) -> Self {
         PayloadKey(Arc::new(key))
+    }
+
+    /// A secret for another purpose, which only those know who can open the file (HKDF-SHA256 of the key, RFC 5869).
+    pub fn derive(&self, purpose: &str) -> Zeroizing<[u8; 32]> {
+        let mut secret = Zeroizing::new([0; 32]);
+        let derived = Hkdf::<Sha256>::new(None, self.0.as_slice()).expand(purpose.as_bytes(), secret.as_mut_slice());
+        debug_assert!(derived.is_ok(), "one hash is never too long");
+        secret
     }
 
     /// Seals consecutive chunks, of which `first` is the number of the first.

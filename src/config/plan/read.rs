@@ -3,36 +3,61 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::flow::{self, When};
+use super::nested::{self, PlanFile};
+use super::target::{self, PlanTarget};
 use super::{Action, Apply, Conflict, DEFAULT_GATE_TIMEOUT, Gate, Manual, RestoreFiles, RestorePlan, Runbook, Step};
 use crate::config::duration::parse_duration;
 use crate::config::kinds::{self, KindPattern};
+use crate::config::names::Name;
 use crate::config::problems::{Problems, listed, nearest};
 use crate::config::scope::{filter, optional_selector};
 use crate::config::{command, elasticsearch, folder_of, graph, objects, paths, prometheus, raw, source};
 use crate::error::{Error, Result};
 
-/// Makes a plan of what was typed, or notes all that is wrong with it.
+/// Makes a plan of what was typed, or notes all that is wrong with it. It stands in the plans `within`, the outermost first.
 pub(in crate::config) fn validate(
     raw: &raw::Root<raw::Plan>,
     path: &Path,
     text: &str,
+    within: &[PathBuf],
     problems: &mut Problems<'_>,
 ) -> Option<RestorePlan> {
     let name = problems.parse("metadata.name", &raw.metadata.name);
     let rto = problems.parse("spec.rto", &raw.spec.rto);
-    let steps = steps(&raw.spec.steps, path, problems);
-    let layers = after(&raw.spec.steps, problems).and_then(|after| layers(&raw.spec.steps, &after, problems));
+    let targets = target::validate(&raw.spec.targets, "spec.targets", problems);
+    let read = read_steps(&raw.spec.steps, targets.as_deref().unwrap_or_default(), path, within, problems);
+    let after = after(&raw.spec.steps, problems);
+    let is_sound = after.as_ref().is_some_and(|after| is_without_circle(&raw.spec.steps, after, problems));
+    let (steps, nested) = lay_out(read?, &after.filter(|_| is_sound)?);
+    let usable = usable(raw.spec.usable.as_deref(), &steps, problems);
+    let positions: Vec<_> = steps.iter().map(|step| step.after.clone()).collect();
     Some(RestorePlan {
         name: name?,
         rto: rto?,
-        steps: steps?,
+        targets: targets?,
+        usable: usable?,
+        layers: graph::layers(&positions).ok()?,
+        steps,
         source_text: text.to_string(),
+        nested,
         path: path.to_path_buf(),
-        layers: layers?,
     })
 }
 
-fn steps(raw: &[raw::Step], file: &Path, problems: &mut Problems<'_>) -> Option<Vec<Step>> {
+/// A step as it was typed: one, or a whole plan.
+enum Read {
+    Step(Step),
+    Plan { outer: Name, target: usize, when: Vec<When>, plan: Box<RestorePlan> },
+}
+
+fn read_steps(
+    raw: &[raw::Step],
+    targets: &[PlanTarget],
+    file: &Path,
+    within: &[PathBuf],
+    problems: &mut Problems<'_>,
+) -> Option<Vec<Read>> {
     if raw.is_empty() {
         problems
             .add("spec.steps", "the plan has no steps; the least is one with `apply: {}`, which restores everything");
@@ -46,24 +71,90 @@ fn steps(raw: &[raw::Step], file: &Path, problems: &mut Problems<'_>) -> Option<
             let what = format!("`{}` is already the name of `spec.steps[{first}]`", raw_step.name);
             problems.add(&format!("{path}.name"), what);
         }
-        steps.push(step(raw_step, raw, &path, file, problems));
+        steps.push(read_step(raw_step, targets, &path, file, within, problems));
     }
     steps.into_iter().collect()
 }
 
-fn step(raw: &raw::Step, all: &[raw::Step], path: &str, file: &Path, problems: &mut Problems<'_>) -> Option<Step> {
-    let name = problems.parse(&format!("{path}.name"), &raw.name);
-    let expect = match &raw.expect {
-        None => Some(None),
-        Some(text) => problems.check(&format!("{path}.expect"), parse_duration(text)).map(Some),
-    };
+fn read_step(
+    raw: &raw::Step,
+    targets: &[PlanTarget],
+    path: &str,
+    file: &Path,
+    within: &[PathBuf],
+    problems: &mut Problems<'_>,
+) -> Option<Read> {
+    let name: Option<Name> = problems.parse(&format!("{path}.name"), &raw.name);
+    let flow = flow::validate(raw, path, problems);
+    let target = target::of_step(raw, targets, path, problems);
+    let keys = keys_of(raw);
+    if let (Some(nested), [_]) = (&raw.plan, keys.as_slice()) {
+        let plan = nested::read(nested, raw, path, file, within, problems)?;
+        return Some(Read::Plan { outer: name?, target: target?, when: flow?.when, plan: Box::new(plan) });
+    }
     let action = action(raw, path, file, problems);
-    let position = |name: &String| all.iter().position(|step| step.name == *name);
-    let after = raw.after.iter().filter_map(position).collect();
-    Some(Step { name: name?, after, expect: expect?, action: action? })
+    let (name, flow) = (name?.into(), flow?);
+    Some(Read::Step(Step { name, after: Vec::new(), target: target?, flow, action: action? }))
 }
 
-fn action(raw: &raw::Step, path: &str, file: &Path, problems: &mut Problems<'_>) -> Option<Action> {
+/// Puts the steps of nested plans where they stand, and gives every step the positions of those that it comes after.
+fn lay_out(read: Vec<Read>, after: &[Vec<usize>]) -> (Vec<Step>, Vec<PlanFile>) {
+    let mut firsts = Vec::new();
+    let mut lasts = Vec::new();
+    let mut count = 0;
+    for step in &read {
+        firsts.push(count);
+        let (steps, last) = match step {
+            Read::Step(_) => (1, vec![0]),
+            Read::Plan { plan, .. } => (plan.steps.len(), nested::last(plan)),
+        };
+        lasts.push(last.into_iter().map(|step| count + step).collect::<Vec<_>>());
+        count += steps;
+    }
+    let (mut steps, mut files) = (Vec::new(), Vec::new());
+    for (index, step) in read.into_iter().enumerate() {
+        let after: Vec<usize> = after[index].iter().flat_map(|before| lasts[*before].iter().copied()).collect();
+        match step {
+            Read::Step(step) => steps.push(Step { after, ..step }),
+            Read::Plan { outer, target, when, plan } => {
+                let name = plan.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                files.push(PlanFile { name, text: plan.source_text.clone() });
+                files.extend(plan.nested.iter().cloned());
+                steps.extend(nested::steps(*plan, &outer, firsts[index], target, &after, &when));
+            }
+        }
+    }
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    files.dedup();
+    (steps, files)
+}
+
+/// The gate that `usable` names.
+fn usable(name: Option<&str>, steps: &[Step], problems: &mut Problems<'_>) -> Option<Option<usize>> {
+    let Some(name) = name else { return Some(None) };
+    let found = steps.iter().position(|step| step.name == *name);
+    match found.map(|at| (at, &steps[at].action)) {
+        Some((at, Action::Gate(_))) => Some(Some(at)),
+        Some(_) => {
+            problems.add("spec.usable", format!("step `{name}` is no gate; name the gate that opens when people can work again"));
+            None
+        }
+        None => {
+            let near = nearest(name, steps.iter().map(|step| step.name.as_str()));
+            let near = near.map(|near| format!(", did you mean `{near}`?")).unwrap_or_default();
+            problems.add("spec.usable", format!("there is no step `{name}`{near}"));
+            None
+        }
+    }
+}
+
+/// The keys that a step has of those that say what it does.
+fn keys_of(raw: &raw::Step) -> Vec<&'static str> {
+    let nested = raw.plan.as_ref().map(|_| "plan");
+    actions_of(raw).into_iter().map(|(key, _)| key).chain(nested).collect()
+}
+
+fn actions_of(raw: &raw::Step) -> Vec<(&'static str, RawAction<'_>)> {
     let mut given: Vec<(&str, RawAction<'_>)> = Vec::new();
     given.extend(raw.apply.as_ref().map(|raw| ("apply", RawAction::Apply(raw))));
     given.extend(raw.gate.as_ref().map(|raw| ("gate", RawAction::Gate(raw))));
@@ -73,8 +164,13 @@ fn action(raw: &raw::Step, path: &str, file: &Path, problems: &mut Problems<'_>)
     given.extend(raw.elasticsearch.as_ref().map(|raw| ("elasticsearch", RawAction::Elasticsearch(raw))));
     given.extend(raw.objects.as_ref().map(|raw| ("objects", RawAction::Objects(raw))));
     given.extend(raw.command.as_ref().map(|raw| ("command", RawAction::Command(raw))));
-    let [(key, action)] = given.as_slice() else {
-        let keys: Vec<&str> = given.iter().map(|(key, _)| *key).collect();
+    given
+}
+
+fn action(raw: &raw::Step, path: &str, file: &Path, problems: &mut Problems<'_>) -> Option<Action> {
+    let given = actions_of(raw);
+    let keys = keys_of(raw);
+    let ([(key, action)], [_]) = (given.as_slice(), keys.as_slice()) else {
         let what = match keys.is_empty() {
             true => format!("step `{}` does nothing; give it {}", raw.name, listed(&STEP_KINDS)),
             false => format!("step `{}` has {}; make it one step for each", raw.name, listed(&keys)),
@@ -110,7 +206,8 @@ enum RawAction<'a> {
 }
 
 /// The keys that say what a step does.
-const STEP_KINDS: [&str; 8] = ["apply", "gate", "manual", "files", "prometheus", "elasticsearch", "objects", "command"];
+const STEP_KINDS: [&str; 9] =
+    ["apply", "gate", "manual", "files", "prometheus", "elasticsearch", "objects", "command", "plan"];
 
 fn files(raw: &raw::RestoreFiles, path: &str, file: &Path, problems: &mut Problems<'_>) -> Option<RestoreFiles> {
     let from = problems.parse(&format!("{path}.source"), &raw.source);
@@ -232,13 +329,10 @@ fn after(raw: &[raw::Step], problems: &mut Problems<'_>) -> Option<Vec<Vec<usize
     sound.then_some(graph)
 }
 
-fn layers(raw: &[raw::Step], after: &[Vec<usize>], problems: &mut Problems<'_>) -> Option<Vec<Vec<usize>>> {
-    let circle = match graph::layers(after) {
-        Ok(layers) => return Some(layers),
-        Err(circle) => circle,
-    };
+fn is_without_circle(raw: &[raw::Step], after: &[Vec<usize>], problems: &mut Problems<'_>) -> bool {
+    let Err(circle) = graph::layers(after) else { return true };
     let names: Vec<&str> = circle.iter().map(|step| raw[*step].name.as_str()).collect();
     let path = format!("spec.steps[{}].after", circle.first().copied().unwrap_or_default());
     problems.add(&path, format!("the steps wait for one another: {}", names.join(" → ")));
-    None
+    false
 }

@@ -7,6 +7,7 @@ mod schedule;
 mod sources;
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::*;
 

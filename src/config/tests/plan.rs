@@ -15,7 +15,7 @@ fn each_object_belongs_to_one_step() {
     let plan = plan(PLAN);
     let labels = Default::default();
     let step = |kind, group| {
-        plan.step_for(&Subject { source: "platform", kind, group, namespace: None, name: "x", labels: &labels })
+        plan.step_for(0, &Subject { source: "platform", kind, group, namespace: None, name: "x", labels: &labels })
     };
     assert_eq!(step("CustomResourceDefinition", "apiextensions.k8s.io"), Some(0));
     assert_eq!(step("Certificate", "cert-manager.io"), Some(2));
@@ -27,7 +27,7 @@ fn namespaces_of_a_step_take_their_namespace_objects_along() {
     let plan = plan(&text);
     let labels = Default::default();
     let step = |kind, namespace, name| {
-        plan.step_for(&Subject { source: "platform", kind, group: "", namespace, name, labels: &labels })
+        plan.step_for(0, &Subject { source: "platform", kind, group: "", namespace, name, labels: &labels })
     };
     assert_eq!(step("Secret", Some("shop"), "x"), Some(2));
     assert_eq!(step("Secret", Some("other"), "x"), None);
@@ -67,7 +67,7 @@ fn steps_have_one_action_and_their_own_name() {
     assert_eq!(
         wrong(PLAN, "      apply: {}\n", ""),
         "`spec.steps[2]` at s/x.yaml:13:7: step `rest` does nothing; give it `apply`, `gate`, `manual`, `files`, \
-         `prometheus`, `elasticsearch`, `objects`, `command`"
+         `prometheus`, `elasticsearch`, `objects`, `command`, `plan`"
     );
     assert_eq!(
         wrong(PLAN, "apply: {}", "apply: {}\n      manual: {title: x}"),
@@ -116,4 +116,94 @@ fn a_runbook_must_be_there() {
         "`spec.steps[2].manual.runbook` at s/x.yaml:15:43: runbook `runbooks/gone.md` is not there: neither \
          s/runbooks/gone.md nor runbooks/gone.md is a file"
     );
+}
+
+#[test]
+fn a_step_says_when_it_runs_and_what_its_failure_means() {
+    let text = PLAN.replace(
+        "apply: {}",
+        "apply: {}\n      when: {source: platform, drill: false}\n      onFailure: ask\n      retry: {times: 2, wait: 5s}\n      timeout: 1h",
+    );
+    let flow = &plan(&text).steps[2].flow;
+    assert_eq!((flow.on_failure, flow.tries.most, flow.timeout), (OnFailure::Ask, 3, Some(Duration::from_secs(3600))));
+    assert_eq!((flow.when[0].drill, flow.when[0].source.as_ref().unwrap().as_str()), (Some(false), "platform"));
+    let said = |to: &str| wrong(PLAN, "apply: {}", &format!("apply: {{}}\n      {to}"));
+    assert!(said("when: {}").contains("says nothing; give it `source`, `kinds`, `serves` or `drill`"));
+    assert!(said("onFailure: stopp").contains("did you mean `stop`?"));
+    assert!(said("retry: {times: 0}").contains("write 1 to 19"));
+    assert!(said("target: x").contains("the plan has no `targets`"));
+}
+
+#[test]
+fn the_gate_that_makes_the_platform_usable_is_one_of_the_plan() {
+    let usable = |name: &str| PLAN.replace("  rto: 4h\n", &format!("  rto: 4h\n  usable: {name}\n"));
+    assert_eq!(plan(&usable("served")).usable, Some(1));
+    assert!(why(&usable("rest")).contains("step `rest` is no gate"));
+    assert!(why(&usable("serve")).contains("there is no step `serve`, did you mean `served`?"));
+}
+
+/// A plan for two clusters, one of which has a whole plan as its step.
+const BOTH: &str = "\
+apiVersion: ckbackup.io/v1
+kind: RestorePlan
+metadata: {name: both}
+spec:
+  rto: 4h
+  targets: {management: {cluster: mgmt-1}, workload: {cluster: workload-1, context: new}}
+  steps:
+    - name: management
+      target: management
+      when: {drill: false}
+      plan: {file: all.yaml}
+    - name: objects
+      target: workload
+      after: [management]
+      apply: {}
+";
+
+fn beside_each_other(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    files.iter().for_each(|(name, text)| std::fs::write(folder.path().join(name), text).unwrap());
+    folder
+}
+
+#[test]
+fn a_plan_in_a_plan_takes_its_steps_place() {
+    let folder = beside_each_other(&[("all.yaml", PLAN), ("both.yaml", BOTH)]);
+    let plan = read_plan(&folder.path().join("both.yaml"), None).unwrap();
+    let names: Vec<&str> = plan.steps.iter().map(|step| step.name.as_str()).collect();
+    assert_eq!(names, ["management/crds", "management/served", "management/rest", "objects"]);
+    let after: Vec<&[usize]> = plan.steps.iter().map(|step| step.after.as_slice()).collect();
+    assert_eq!(after, [&[][..], &[0], &[1], &[2]]);
+    let targets: Vec<usize> = plan.steps.iter().map(|step| step.target).collect();
+    assert_eq!((targets.as_slice(), plan.targets[1].context.as_deref()), (&[0, 0, 0, 1][..], Some("new")));
+    assert!(plan.steps[1].flow.when[0].drill == Some(false) && plan.steps[3].flow.when.is_empty());
+    assert_eq!((plan.nested.len(), plan.nested[0].name.as_str()), (1, "all.yaml"));
+    let labels = Default::default();
+    let subject = Subject { source: "x", kind: "Secret", group: "", namespace: Some("a"), name: "x", labels: &labels };
+    assert_eq!((plan.step_for(0, &subject), plan.step_for(1, &subject)), (Some(2), Some(3)));
+}
+
+#[test]
+fn plans_in_one_another_are_told_what_is_wrong() {
+    let said = |from: &str, to: &str| {
+        let folder = beside_each_other(&[("all.yaml", PLAN), ("both.yaml", &BOTH.replace(from, to))]);
+        read_plan(&folder.path().join("both.yaml"), None).unwrap_err().to_string()
+    };
+    assert!(said("all.yaml", "gone.yaml").contains("cannot read"), "a file that is not there");
+    assert!(said("all.yaml", "both.yaml").contains("the plans stand in one another"));
+    assert!(said("      target: workload\n", "").contains("give the step `target` `management` or `workload`"));
+    assert!(said("target: workload", "target: workloat").contains("there is no target `workloat`, did you mean `workload`?"));
+    assert!(said("when: {drill: false}", "retry: {times: 1}").contains("is for single steps"));
+    assert!(said("cluster: mgmt-1", "cluster: Mgmt_1").contains("no valid cluster name"));
+}
+
+#[test]
+fn two_plans_are_the_same_when_all_their_files_are() {
+    let folder = beside_each_other(&[("all.yaml", PLAN), ("both.yaml", BOTH)]);
+    let version = || read_plan(&folder.path().join("both.yaml"), None).unwrap().version();
+    let before = version();
+    assert_eq!(before, version());
+    std::fs::write(folder.path().join("all.yaml"), PLAN.replace("4h", "3h")).unwrap();
+    assert_ne!(before, version());
 }

@@ -1,6 +1,7 @@
 //! The databases of an InfluxDB 1.x: `influxd restore -portable` makes those that are not there.
 
-use super::super::apply::{EXISTS, Tally};
+use super::super::apply::EXISTS;
+use super::super::work::Tally;
 use super::super::summary::Outcome;
 use super::outputs::INCOMPLETE;
 use super::{Outcomes, QUESTION, Way};

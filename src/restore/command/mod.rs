@@ -10,7 +10,7 @@ mod postgres;
 use std::time::Duration;
 
 use self::outputs::Outputs;
-use super::apply::{Tally, Work};
+use super::work::{Tally, Work};
 use super::files::require_source;
 use super::scale;
 use super::summary::Outcome;

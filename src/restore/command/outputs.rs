@@ -6,7 +6,7 @@ use futures::StreamExt;
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 
-use super::super::apply::Work;
+use super::super::work::Work;
 use super::super::files::of_the_backup;
 use super::super::summary::Outcome;
 use crate::archive::frame;

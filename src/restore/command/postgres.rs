@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::apply::{EXISTS, Tally};
+use super::super::apply::EXISTS;
+use super::super::work::Tally;
 use super::super::summary::Outcome;
 use super::outputs::INCOMPLETE;
 use super::{Outcomes, QUESTION, Way, is_written, shown_database as shown};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::super::apply::Work;
+use super::super::work::Work;
 use crate::archive::frame;
 use crate::config::{Filter, RestoreElasticsearch};
 use crate::elastic::{Kept, Saved};

@@ -14,7 +14,7 @@ use self::aliases::Aliases;
 use self::contents::Held;
 use self::kept::Present;
 use self::target::{Restorer, Target};
-use super::apply::{Tally, Work};
+use super::work::{Tally, Work};
 use super::files::{of_the_backup, require_source};
 use super::summary::Outcome;
 use crate::config::{Conflict, RestoreElasticsearch};

@@ -3,7 +3,8 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::super::apply::{EXISTS, Work};
+use super::super::apply::EXISTS;
+use super::super::work::Work;
 use super::super::files::of_the_backup;
 use super::super::summary::Outcome;
 use super::contents::{self, HeldIndex};

@@ -9,7 +9,7 @@ use futures::StreamExt;
 
 use self::fate::{Fate, File};
 use self::writer::Writer;
-use super::apply::{Tally, Work};
+use super::work::{Tally, Work};
 use super::files::{HOLD_FILES, of_the_backup, require_source_of};
 use super::summary::Outcome;
 use super::tree::{self, Planned, in_runs};

@@ -19,7 +19,7 @@ use crate::config::DataClaim;
 use crate::error::{Context, Error, Result};
 use crate::inventory::Metrics;
 use crate::reader::StoredFrame;
-use crate::restore::apply::{Tally, Work};
+use crate::restore::work::{Tally, Work};
 use crate::restore::files::of_the_backup;
 use crate::restore::scale;
 use crate::restore::summary::Outcome;

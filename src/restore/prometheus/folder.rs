@@ -6,7 +6,7 @@ use super::{META, refusal};
 use crate::config::Conflict;
 use crate::error::{Context, Error, Result};
 use crate::inventory::Metrics;
-use crate::restore::apply::{Tally, Work};
+use crate::restore::work::{Tally, Work};
 use crate::restore::files::write_tree;
 use crate::restore::tree::{Planned, Tree};
 use crate::sources::metrics_of;

@@ -8,7 +8,7 @@ mod silences;
 mod writer;
 
 use self::silences::restore_silences;
-use super::apply::{Tally, Work};
+use super::work::{Tally, Work};
 use super::files::{of_the_backup, require_source};
 use super::summary::Failure;
 use super::tree::{self, Planned};

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::archive::frame;
 use crate::config::{HttpServer, RestorePrometheus};
 use crate::error::{Error, Result};
-use crate::restore::apply::{Tally, Work};
+use crate::restore::work::{Tally, Work};
 use crate::restore::files::of_the_backup;
 use crate::restore::summary::Outcome;
 use crate::sources::{Alertmanager, SILENCES, Silence};

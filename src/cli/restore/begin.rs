@@ -1,0 +1,231 @@
+//! A restore begins: the plan, the backups and the clusters are found, and the journal is opened.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::stored_plan::{Unpacked, stored_plan};
+use super::{RestoreArgs, parse_start, person, sites};
+use crate::cli::Global;
+use crate::cluster::Cluster;
+use crate::config::{self, Action, Conflict, PlanFile, RestorePlan};
+use crate::error::{Error, Result};
+use crate::restore::{
+    Begin, BeginTarget, Earlier, Entry, JOURNAL_VERSION, Journal, RestoreId, Site, VaultPlace,
+};
+
+/// A restore that is ready to run.
+pub(super) struct Begun {
+    pub plan: Arc<RestorePlan>,
+    pub sites: Vec<Site>,
+    pub conflict: Conflict,
+    pub left_out: BTreeMap<String, String>,
+    pub incident_start: Timestamp,
+    pub journal: Arc<Journal>,
+    pub earlier: Earlier,
+    /// What was unpacked for it goes with this value.
+    pub _unpacked: Option<Unpacked>,
+}
+
+/// Finds everything, and writes down that it begins; a dry run writes nothing down.
+pub(super) async fn begin(args: &RestoreArgs, global: &Global) -> Result<Begun> {
+    let now = global.now();
+    let incident_start = args.incident_start.as_deref().map_or(Ok(now), |text| parse_start(text, now))?;
+    let file_plan = args.file.as_ref().map(|file| config::read_plan(file, args.plan.as_deref())).transpose()?;
+    let identities = args.identity.require(global).await?;
+    let signers = args.trust.read(global)?;
+    let early = match &file_plan {
+        Some(plan) => Some(sites::connect(plan, args, global).await?),
+        None => None,
+    };
+    let spans_several = file_plan.as_ref().is_some_and(|plan| !plan.targets.is_empty());
+    let (vault, cluster) = match spans_several {
+        true => (args.place.open_vault(args.schedule.as_deref(), global).await?, String::new()),
+        false => args.place.open(args.schedule.as_deref(), global).await?,
+    };
+    let (plan, unpacked, chosen) = match file_plan {
+        Some(plan) => {
+            let chosen = sites::choose_all(&plan, &vault, &cluster, args, signers.as_ref(), global).await?;
+            (plan, None, chosen)
+        }
+        None => {
+            let which = args.backup.last().map_or("latest", String::as_str);
+            let first = super::super::choose::choose(&vault, &cluster, which, signers.as_ref(), global).await?;
+            let first = sites::open(&vault, first, identities.clone()).await?;
+            let (plan, unpacked) = stored_plan(&first.backup, args.plan.as_deref().unwrap_or_default()).await?;
+            let chosen = sites::choose_all(&plan, &vault, &cluster, args, signers.as_ref(), global).await?;
+            (plan, unpacked, chosen)
+        }
+    };
+    refuse_questions(&plan, args)?;
+    let clusters = match early {
+        Some(clusters) => clusters,
+        None => sites::connect(&plan, args, global).await?,
+    };
+    for cluster in clusters.iter().flatten() {
+        cluster.version().await?;
+    }
+    let left_out = left_out(&plan, args)?;
+    let (mut sites, mut targets) = (Vec::new(), Vec::new());
+    for (at, (chosen, cluster)) in chosen.into_iter().zip(clusters).enumerate() {
+        let opened = sites::open(&vault, chosen, identities.clone()).await?;
+        targets.push(begin_target(&plan, at, &opened, cluster.as_ref()).await);
+        sites.push(Site { backup: opened.backup, cluster });
+    }
+    let journal = match args.dry_run {
+        true => Arc::new(Journal::none(global.progress())),
+        false => {
+            let id = RestoreId::new(now, &plan.name);
+            let begin = describe(&plan, &id, now, incident_start, targets, &left_out, args.conflict, global);
+            open_journal(&id, &sites, begin, global)?
+        }
+    };
+    Ok(Begun {
+        plan: Arc::new(plan),
+        sites,
+        conflict: args.conflict,
+        left_out,
+        incident_start,
+        journal,
+        earlier: Earlier::default(),
+        _unpacked: unpacked,
+    })
+}
+
+fn open_journal(id: &RestoreId, sites: &[Site], begin: Begin, global: &Global) -> Result<Arc<Journal>> {
+    let state = global.state_folder();
+    if state.of(id).exists() {
+        return Err(Error::usage(format!("restore {id} has just begun in another process")).hint("wait a second, and look at that one first"));
+    }
+    let place = VaultPlace::beside(&sites[0].backup)?;
+    let journal = Journal::open(&state, id, place, 0, global.progress())?;
+    journal.note(&Entry::Begin(Box::new(begin)));
+    Ok(journal)
+}
+
+#[allow(clippy::too_many_arguments, reason = "each stands in the journal's first line")]
+fn describe(
+    plan: &RestorePlan,
+    id: &RestoreId,
+    at: Timestamp,
+    incident_start: Timestamp,
+    targets: Vec<BeginTarget>,
+    left_out: &BTreeMap<String, String>,
+    conflict: Conflict,
+    global: &Global,
+) -> Begin {
+    let name = plan.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let own = PlanFile { name, text: plan.source_text.clone() };
+    Begin {
+        format_version: JOURNAL_VERSION,
+        id: id.to_string(),
+        at,
+        host: host(global),
+        tool_version: env!("CARGO_PKG_VERSION").into(),
+        incident_start,
+        plan: plan.name.to_string(),
+        files: std::iter::once(own).chain(plan.nested.iter().cloned()).collect(),
+        runbooks: runbooks(plan),
+        targets,
+        conflict: conflict.as_str().into(),
+        left_out: left_out.clone(),
+    }
+}
+
+/// The machine that this runs on, and who.
+pub(super) fn host(global: &Global) -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let user = global.variable("USER").map(|user| format!("{user}@")).unwrap_or_default();
+    format!("{user}{}", name.trim())
+}
+
+/// The runbooks of a plan: another machine need not have them.
+fn runbooks(plan: &RestorePlan) -> Vec<PlanFile> {
+    let manual = plan.steps.iter().filter_map(|step| match &step.action {
+        Action::Manual(manual) => manual.runbook.as_ref(),
+        _ => None,
+    });
+    let read = manual.filter_map(|runbook| {
+        let text = std::fs::read_to_string(&runbook.path).ok()?;
+        Some(PlanFile { name: runbook.name.clone(), text })
+    });
+    let mut all: Vec<_> = read.collect();
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all.dedup();
+    all
+}
+
+async fn begin_target(plan: &RestorePlan, at: usize, opened: &sites::Opened, cluster: Option<&Cluster>) -> BeginTarget {
+    let uid = match cluster {
+        Some(cluster) => cluster.uid().await,
+        None => None,
+    };
+    BeginTarget {
+        name: plan.targets.get(at).map(|target| target.name.to_string()).unwrap_or_default(),
+        cluster: opened.backup.folder().cluster.clone(),
+        backup: opened.backup.manifest.id.to_string(),
+        manifest_sha256: opened.manifest_sha256.clone(),
+        server: cluster.map(|cluster| cluster.server().to_string()),
+        uid,
+    }
+}
+
+/// The steps that the command line leaves out, and why.
+pub(super) fn left_out(plan: &RestorePlan, args: &RestoreArgs) -> Result<BTreeMap<String, String>> {
+    let position = |name: &String| {
+        let found = plan.steps.iter().position(|step| step.name == *name.as_str());
+        found.ok_or_else(|| {
+            let known: Vec<_> = plan.steps.iter().map(|step| step.name.as_str()).collect();
+            Error::usage(format!("plan {} has no step {name}", plan.name)).hint(format!("it has: {}", known.join(", ")))
+        })
+    };
+    let mut wanted = vec![true; plan.steps.len()];
+    let mut why = String::new();
+    if let Some(from) = &args.from {
+        wanted = after(plan, position(from)?);
+        why = format!("the restore begins with {from} (--from)");
+    } else if !args.only.is_empty() {
+        wanted = vec![false; plan.steps.len()];
+        for name in &args.only {
+            wanted[position(name)?] = true;
+        }
+        why = format!("only {} is run (--only)", args.only.join(", "));
+    }
+    let mut left_out: BTreeMap<String, String> = BTreeMap::new();
+    for (step, _) in plan.steps.iter().zip(&wanted).filter(|(_, wanted)| !**wanted) {
+        left_out.insert(step.name.to_string(), why.clone());
+    }
+    for name in &args.skip {
+        position(name)?;
+        left_out.insert(name.clone(), args.reason.clone().unwrap_or_default());
+    }
+    Ok(left_out)
+}
+
+/// A step, and all that comes after it.
+fn after(plan: &RestorePlan, first: usize) -> Vec<bool> {
+    let mut wanted = vec![false; plan.steps.len()];
+    wanted[first] = true;
+    for step in plan.order().iter().flatten() {
+        wanted[*step] |= plan.steps[*step].after.iter().any(|before| wanted[*before]);
+    }
+    wanted
+}
+
+/// Without a terminal nobody can answer, and a restore must not stop half-way to find that out.
+pub(super) fn refuse_questions(plan: &RestorePlan, args: &RestoreArgs) -> Result<()> {
+    let manual = plan.steps.iter().find(|s| matches!(s.action, Action::Manual(_)));
+    let is_answered = args.yes || args.dry_run || args.await_ack || person::is_there();
+    match manual {
+        Some(step) if !is_answered => Err(Error::usage(format!(
+            "step {} of plan {} needs a person, and there is no terminal",
+            step.name, plan.name
+        ))
+        .hint(
+            "run it in a terminal; or pass --await-ack, and confirm by `ckbackup ack`; or pass --yes and do the manual steps \
+             afterwards",
+        )),
+        _ => Ok(()),
+    }
+}

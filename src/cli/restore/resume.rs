@@ -1,0 +1,120 @@
+//! A restore goes on: what it began with comes out of its journal.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::begin::{Begun, host, left_out, refuse_questions};
+use super::stored_plan::journalled_plan;
+use super::{RestoreArgs, sites};
+use crate::archive::age::Identities;
+use crate::cli::Global;
+use crate::cli::choose::choose;
+use crate::cluster::Cluster;
+use crate::error::{Error, Result};
+use crate::restore::{
+    Begin, BeginTarget, Entry, Journal, Reading, RestoreId, RestoreStatus, Site, StateFolder, VaultPlace,
+    all_in_vault, peek_begin, read_journal,
+};
+use crate::vault::Vault;
+use crate::vault::signature::Signers;
+
+/// Finds the journal, and everything that it names.
+pub(super) async fn resume(which: &str, args: &RestoreArgs, global: &Global) -> Result<Begun> {
+    let state = global.state_folder();
+    let identities = args.identity.require(global).await?;
+    let signers = args.trust.read(global)?;
+    let vault = args.place.open_vault(args.schedule.as_deref(), global).await?;
+    let (id, begin) = find(which, &state, &vault, &identities).await?;
+    let mut opened = Vec::new();
+    for target in &begin.targets {
+        opened.push(open(&vault, target, &identities, signers.as_ref(), global).await?);
+    }
+    let first = opened.first().ok_or_else(|| Error::integrity(format!("the journal of restore {id} names no backup")))?;
+    let place = VaultPlace::beside(first)?;
+    // Read again, now that it can be seen who wrote it.
+    let reading = read_journal(&state, &id, place.as_ref()).await?;
+    let Reading { begin, earlier, parts } = reading.ok_or_else(|| gone(&id))?;
+    if earlier.ended == Some(RestoreStatus::Complete) {
+        return Err(Error::usage(format!("restore {id} is complete: there is nothing to go on with"))
+            .hint("to restore once more, begin anew: ckbackup restore -f PLAN"));
+    }
+    let (plan, unpacked) = journalled_plan(&begin)?;
+    refuse_questions(&plan, args)?;
+    let clusters = sites::connect(&plan, args, global).await?;
+    for (target, cluster) in begin.targets.iter().zip(&clusters) {
+        require_same_cluster(&id, target, cluster.as_ref()).await?;
+    }
+    let mut all_left_out: BTreeMap<String, String> = begin.left_out.clone();
+    all_left_out.extend(left_out(&plan, args)?);
+    let journal = Journal::open(&state, &id, place, parts, global.progress())?;
+    journal.note(&Entry::Resumed { at: global.now(), host: host(global) });
+    let done = earlier.steps.len();
+    global.note(format!("goes on with restore {id}, begun {} on {}; {done} steps had ended", begin.at, begin.host));
+    let sites = opened.into_iter().zip(clusters).map(|(backup, cluster)| Site { backup, cluster }).collect();
+    Ok(Begun {
+        plan: Arc::new(plan),
+        sites,
+        conflict: begin.conflict.parse()?,
+        left_out: all_left_out,
+        incident_start: begin.incident_start,
+        journal,
+        earlier,
+        _unpacked: Some(unpacked),
+    })
+}
+
+fn gone(id: &RestoreId) -> Error {
+    Error::usage(format!("restore {id} has no journal, neither on this machine nor in the vault"))
+        .hint("a restore prints its id when it begins; `--resume` alone takes the newest one")
+}
+
+/// The restore that is meant, and what it says that it began with. That may come from the vault, and is not yet known to be true.
+async fn find(which: &str, state: &StateFolder, vault: &Vault, identities: &Identities) -> Result<(RestoreId, Begin)> {
+    let mut known: Vec<(RestoreId, Option<String>)> = state.all().into_iter().map(|id| (id, None)).collect();
+    for cluster in vault.clusters().await? {
+        let ids = all_in_vault(vault, &cluster).await?;
+        known.extend(ids.into_iter().map(|id| (id, Some(cluster.clone()))));
+    }
+    let wanted = match which {
+        "latest" => known.iter().map(|(id, _)| id).max().cloned().ok_or_else(|| {
+            Error::usage("no restore is known, neither on this machine nor in the vault").hint("begin one: ckbackup restore -f PLAN")
+        })?,
+        text => text.parse()?,
+    };
+    if let Some(reading) = read_journal(state, &wanted, None).await? {
+        return Ok((wanted, reading.begin));
+    }
+    let cluster = known.into_iter().find_map(|(id, cluster)| cluster.filter(|_| id == wanted));
+    let cluster = cluster.ok_or_else(|| gone(&wanted))?;
+    let begin = peek_begin(vault, &cluster, &wanted, identities).await?;
+    Ok((wanted, begin))
+}
+
+async fn open(
+    vault: &Vault,
+    target: &BeginTarget,
+    identities: &Arc<Identities>,
+    signers: Option<&Signers>,
+    global: &Global,
+) -> Result<crate::reader::OpenBackup> {
+    let chosen = choose(vault, &target.cluster, &target.backup, signers, global).await?;
+    let opened = sites::open(vault, chosen, identities.clone()).await?;
+    match opened.manifest_sha256 == target.manifest_sha256 {
+        true => Ok(opened.backup),
+        false => Err(Error::integrity(format!("backup {} is not what it was when the restore began", target.backup))
+            .hint("somebody replaced its manifest: `ckbackup verify` says more")),
+    }
+}
+
+async fn require_same_cluster(id: &RestoreId, target: &BeginTarget, cluster: Option<&Cluster>) -> Result<()> {
+    let Some(cluster) = cluster else { return Ok(()) };
+    cluster.version().await?;
+    match (&target.uid, cluster.uid().await) {
+        (Some(before), Some(now)) if *before != now => {
+            let was = target.server.as_deref().unwrap_or_default();
+            Err(Error::usage(format!("{} is not the cluster that restore {id} began in, which was {was}", cluster.server()))
+                .hint("give the context of that one; for another cluster begin anew: ckbackup restore -f PLAN"))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,129 @@
+//! Where each step of a running restore stands, and what follows for its end.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::forecast::{Estimate, Experience, Forecast, Outlook, Progressed, estimate};
+use super::summary::Items;
+use super::work::Work;
+use crate::config::{Action, RestorePlan};
+
+/// A rate is worth something when so many objects were counted.
+const COUNTED: u64 = 200;
+
+/// Where every step stands.
+pub struct Board {
+    plan: Arc<RestorePlan>,
+    objects: Vec<u64>,
+    known: Experience,
+    state: Mutex<State>,
+}
+
+struct State {
+    steps: Vec<Standing>,
+    /// For how long objects were being written.
+    writing: Duration,
+    last_look: Instant,
+}
+
+#[derive(Clone, Copy)]
+enum Standing {
+    Waiting,
+    Running { since: Instant, done: u64 },
+    Ended { took: Duration, done: u64 },
+}
+
+impl Standing {
+    fn done(self) -> u64 {
+        match self {
+            Standing::Waiting => 0,
+            Standing::Running { done, .. } | Standing::Ended { done, .. } => done,
+        }
+    }
+}
+
+impl Board {
+    /// Nothing has begun.
+    pub fn new(plan: Arc<RestorePlan>, objects: Vec<u64>, known: Experience) -> Board {
+        let steps = vec![Standing::Waiting; objects.len()];
+        let state = State { steps, writing: Duration::ZERO, last_look: Instant::now() };
+        Board { plan, objects, known, state: Mutex::new(state) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A step begins.
+    pub fn begin(&self, step: usize) {
+        self.state().steps[step] = Standing::Running { since: Instant::now(), done: 0 };
+    }
+
+    /// A step ended, with so many objects.
+    pub fn end(&self, step: usize, done: u64) {
+        let mut state = self.state();
+        let took = match state.steps[step] {
+            Standing::Running { since, .. } => since.elapsed(),
+            _ => Duration::ZERO,
+        };
+        state.steps[step] = Standing::Ended { took, done };
+    }
+
+    /// Looks at what is done by now. All objects so far.
+    pub fn look(&self, works: &[Arc<Work>]) -> Items {
+        let mut all = Items::default();
+        let mut state = self.state();
+        let since_last = state.last_look.elapsed();
+        state.last_look = Instant::now();
+        let mut is_writing = false;
+        for (step, planned) in self.plan.steps.iter().enumerate() {
+            // One that is held is being written to for long: what was seen of it last still holds.
+            let Ok(tally) = works[planned.target].tallies[step].try_lock() else { continue };
+            let items = tally.items;
+            drop(tally);
+            if let Standing::Running { done, .. } = &mut state.steps[step] {
+                *done = items.total().max(*done);
+                is_writing |= matches!(planned.action, Action::Apply(_));
+                all.add(&items);
+            }
+        }
+        if is_writing {
+            state.writing += since_last;
+        }
+        all
+    }
+
+    /// How long each step takes, as far as that is known now.
+    pub fn estimates(&self) -> Vec<Estimate> {
+        let rate = self.rate();
+        let steps = self.plan.steps.iter().zip(&self.objects);
+        steps.map(|(step, objects)| estimate(step, *objects, &self.known, rate)).collect()
+    }
+
+    /// Objects a second, over all steps that write some.
+    fn rate(&self) -> Option<f64> {
+        let state = self.state();
+        let applies = self.plan.steps.iter().zip(&state.steps).filter(|(s, _)| matches!(s.action, Action::Apply(_)));
+        let done: u64 = applies.map(|(_, standing)| standing.done()).sum();
+        let seconds = state.writing.as_secs_f64();
+        (done >= COUNTED && seconds >= 1.0).then(|| done as f64 / seconds)
+    }
+
+    /// When it will be done, as it looks now.
+    pub fn forecast(&self, elapsed: Duration) -> Forecast {
+        let estimates = self.estimates();
+        let progressed: Vec<Progressed> = self.state().steps.iter().map(|s| progressed(*s)).collect();
+        let (plan, objects) = (self.plan.as_ref(), self.objects.as_slice());
+        Outlook { plan, progressed: &progressed, objects, estimates: &estimates, elapsed }.forecast()
+    }
+}
+
+fn progressed(standing: Standing) -> Progressed {
+    match standing {
+        Standing::Waiting => Progressed::Waiting,
+        Standing::Running { since, done } => Progressed::Running { elapsed: since.elapsed(), done },
+        Standing::Ended { took, .. } => Progressed::Ended(took),
+    }
+}

@@ -1,0 +1,155 @@
+//! The journal: what a restore has done, written down as it goes, so that it can be gone on with after anything.
+//!
+//! It stands twice. The local one is a file of JSON lines in the folder of the restore, written at once. Every few seconds, what is
+//! new goes into the vault, too, sealed for the backup's recipients: another machine can go on from there. Each part there ends with
+//! a code that only whoever can open the backup can make; so nobody who can merely write to the vault can make a restore
+//! believe that something is done.
+
+mod ack;
+mod earlier;
+mod entry;
+mod local;
+mod place;
+mod stored;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, Notify};
+use tokio_util::sync::CancellationToken;
+
+pub use self::ack::{Ack, Answer, find_ack, give_ack};
+pub use self::earlier::{Earlier, Reading, read};
+pub use self::entry::{Batch, Begin, BeginTarget, Entry, JOURNAL_VERSION};
+pub use self::local::StateFolder;
+pub use self::place::{RestoreId, VaultPlace, all_in_vault};
+pub use self::stored::peek_begin;
+use crate::error::Result;
+use crate::progress::Progress;
+use local::LocalFile;
+use stored::Uploader;
+
+/// Between two parts in the vault.
+const UPLOAD_EVERY: Duration = Duration::from_secs(5);
+
+/// Where a restore writes down what it has done. Entries are taken at once; the vault gets them a little later.
+pub struct Journal {
+    local: Option<LocalFile>,
+    uploader: Option<Mutex<Uploader>>,
+    /// Entries that the vault does not have yet, as lines.
+    pending: std::sync::Mutex<Vec<u8>>,
+    wake: Notify,
+    /// Cancelled when somebody else goes on with the same restore.
+    taken_over: CancellationToken,
+    progress: Arc<dyn Progress>,
+    /// Where acknowledgements are looked for.
+    place: Option<(StateFolder, RestoreId, Option<VaultPlace>)>,
+}
+
+impl Journal {
+    /// Writes nothing down: for dry runs.
+    pub fn none(progress: Arc<dyn Progress>) -> Journal {
+        Journal {
+            local: None,
+            uploader: None,
+            pending: Default::default(),
+            wake: Notify::new(),
+            taken_over: CancellationToken::new(),
+            progress,
+            place: None,
+        }
+    }
+
+    /// Opens the journal of a restore, after what stands in it already. Where the local file cannot be written, that is said, and the
+    /// vault has it alone; the same the other way round.
+    pub fn open(
+        state: &StateFolder,
+        id: &RestoreId,
+        vault: Option<VaultPlace>,
+        parts: u32,
+        progress: Arc<dyn Progress>,
+    ) -> Result<Arc<Journal>> {
+        let local = match LocalFile::open(state, id) {
+            Ok(local) => Some(local),
+            Err(e) if e.kind() == crate::error::Kind::Usage => return Err(e),
+            Err(e) => {
+                progress.say(&format!("warning: the journal is kept in the vault only: {}", e.one_line()));
+                None
+            }
+        };
+        let place = Some((state.clone(), id.clone(), vault.clone()));
+        let uploader = vault.map(|place| Mutex::new(Uploader::new(place, id.clone(), parts)));
+        Ok(Arc::new(Journal { local, uploader, place, ..Journal::none(progress) }))
+    }
+
+    /// Notes an entry. What cannot be written is said, and does not stop the restore.
+    pub fn note(&self, entry: &Entry) {
+        let Ok(mut line) = serde_json::to_vec(entry) else { return };
+        line.push(b'\n');
+        if let Some(local) = &self.local
+            && let Err(e) = local.append(&line, entry.is_weighty())
+        {
+            self.progress.say(&format!("warning: {}", e.one_line()));
+        }
+        if self.uploader.is_some() {
+            self.pending.lock().unwrap_or_else(|e| e.into_inner()).extend(line);
+        }
+        if entry.is_weighty() {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Brings what is new into the vault, again and again, until the future is dropped.
+    pub async fn keep_up(&self) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(UPLOAD_EVERY) => {}
+                () = self.wake.notified() => {}
+            }
+            self.upload().await;
+        }
+    }
+
+    /// Brings what is new into the vault, now.
+    pub async fn upload(&self) {
+        let Some(uploader) = &self.uploader else { return };
+        let mut uploader = uploader.lock().await;
+        let lines = std::mem::take(&mut *self.pending.lock().unwrap_or_else(|e| e.into_inner()));
+        if lines.is_empty() || self.taken_over.is_cancelled() {
+            return;
+        }
+        match uploader.put(&lines).await {
+            Ok(true) => {}
+            Ok(false) => self.taken_over.cancel(),
+            Err(e) => {
+                let mut pending = self.pending.lock().unwrap_or_else(|e| e.into_inner());
+                let newer = std::mem::replace(&mut *pending, lines);
+                pending.extend(newer);
+                drop(pending);
+                if uploader.is_first_failure() {
+                    let local = if self.local.is_some() { "it is on this machine only" } else { "it is kept nowhere" };
+                    let why = e.one_line();
+                    self.progress.say(&format!("warning: the journal cannot be stored in the vault, {local}: {why}"));
+                }
+            }
+        }
+    }
+
+    /// Cancelled when another machine goes on with this restore: then this one must not.
+    pub fn taken_over(&self) -> &CancellationToken {
+        &self.taken_over
+    }
+
+    /// Waits until somebody says elsewhere that a step is done, or refuses it. For ever where nobody can.
+    pub async fn acknowledged(&self, step: &str) -> Ack {
+        match &self.place {
+            Some((state, id, vault)) => ack::wait(state, id, vault.as_ref(), step).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The restore's id, where it has one.
+    pub fn id(&self) -> Option<&RestoreId> {
+        self.place.as_ref().map(|(_, id, _)| id)
+    }
+}

@@ -1,0 +1,385 @@
+//! Runs one step: whether it is wanted, as often as it may be tried, in the time that it has.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::apply::apply;
+use super::command::restore_command;
+use super::elasticsearch::restore_elasticsearch;
+use super::event::Event;
+use super::executor::Executor;
+use super::files::{of_the_backup, restore_files};
+use super::gate::{self, Closed};
+use super::journal::{Answer, Entry};
+use super::objects::restore_objects;
+use super::prometheus::restore_prometheus;
+use super::rehearsal::not_exercised;
+use super::summary::{Failure, Items, StepStatus, StepSummary};
+use super::work::{Tally, Work};
+use super::{Decision, rounded, scale};
+use crate::config::{Action, Gate, Manual, OnFailure, When, format_duration};
+use crate::error::Result;
+
+/// What came of a step.
+pub struct Ended {
+    /// Which.
+    pub step: usize,
+    /// What.
+    pub summary: StepSummary,
+    /// What failed in it.
+    pub failures: Vec<Failure>,
+    /// Whether the steps after it are run.
+    pub goes_on: bool,
+}
+
+/// One try of a step.
+struct Tried {
+    status: StepStatus,
+    tally: Tally,
+    note: Option<String>,
+}
+
+impl Tried {
+    fn new(status: StepStatus, note: impl Into<Option<String>>) -> Tried {
+        Tried { status, tally: Tally::default(), note: note.into() }
+    }
+
+    fn is_fine(&self) -> bool {
+        !matches!(self.status, StepStatus::Failed | StepStatus::Incomplete)
+    }
+}
+
+/// A step that is being run.
+struct Running<'a> {
+    executor: &'a Executor,
+    work: &'a Arc<Work>,
+    step: usize,
+    name: String,
+    /// Time spent waiting for people.
+    people: Duration,
+}
+
+/// Runs a step to its end.
+pub async fn run_step(executor: &Executor, step: usize) -> Ended {
+    let work = executor.work(step);
+    let name = executor.plan.steps[step].name.to_string();
+    let mut running = Running { executor, work, step, name, people: Duration::ZERO };
+    if let Some(ended) = running.done_before() {
+        return ended;
+    }
+    let (started, begin) = (work.clock.clock.now(), Instant::now());
+    let (mut tried, mut tries) = match running.left_out().await {
+        Some((status, why)) => (Tried::new(status, why), 0),
+        None => {
+            executor.journal.note(&Entry::StepBegan { at: started, step: running.name.clone() });
+            running.try_until_done().await
+        }
+    };
+    let mut goes_on = tried.status != StepStatus::Failed || running.flow().on_failure == OnFailure::Continue;
+    while tried.status == StepStatus::Failed && running.asks() {
+        match running.decide(tried.note.as_deref().unwrap_or_default()).await {
+            Decision::Stop => break,
+            Decision::GoOn => {
+                goes_on = true;
+                break;
+            }
+            Decision::Again => {
+                let (again, more) = running.try_until_done().await;
+                tried = again;
+                tries += more;
+                goes_on = tried.status != StepStatus::Failed;
+            }
+        }
+    }
+    running.summarise(tried, tries, (tries > 0).then_some(started), begin, goes_on)
+}
+
+impl Running<'_> {
+    fn flow(&self) -> &crate::config::Flow {
+        &self.executor.plan.steps[self.step].flow
+    }
+
+    fn action(&self) -> &Action {
+        &self.executor.plan.steps[self.step].action
+    }
+
+    fn now(&self) -> Timestamp {
+        self.work.clock.clock.now()
+    }
+
+    /// What was done before the restore was resumed is not done again. Objects and gates are looked at again, for whoever had access to the
+    /// target meanwhile.
+    fn done_before(&self) -> Option<Ended> {
+        let (summary, failures) = self.executor.earlier.steps.get(&self.name)?;
+        let is_done = matches!(summary.status, StepStatus::Done | StepStatus::LeftOut | StepStatus::NotExercised);
+        let is_looked_at = matches!(self.action(), Action::Apply(_) | Action::Gate(_));
+        (is_done && !is_looked_at).then(|| Ended {
+            step: self.step,
+            summary: summary.clone(),
+            failures: failures.clone(),
+            goes_on: true,
+        })
+    }
+
+    /// Why the step is not run, on purpose.
+    async fn left_out(&self) -> Option<(StepStatus, String)> {
+        if let Some(why) = self.executor.left_out.get(&self.name) {
+            return Some((StepStatus::LeftOut, why.clone()));
+        }
+        for when in &self.flow().when {
+            if let Some(why) = self.does_not_hold(when).await {
+                return Some((StepStatus::LeftOut, why));
+            }
+        }
+        let planned = &self.executor.plan.steps[self.step];
+        let why = self.executor.stage.and_then(|stage| not_exercised(planned, stage))?;
+        Some((StepStatus::NotExercised, why))
+    }
+
+    async fn does_not_hold(&self, when: &When) -> Option<String> {
+        let manifest = &self.work.backup.manifest;
+        if let Some(source) = &when.source
+            && manifest.source(source.as_str()).is_none()
+        {
+            return Some(format!("the backup has no source {source}"));
+        }
+        if let Some(kinds) = &when.kinds {
+            let saved = |kind: &crate::config::KindPattern| self.work.compiled.holds(kind);
+            if !kinds.iter().any(saved) {
+                return Some(format!("the backup has no {}", listed(kinds)));
+            }
+        }
+        if let Some(kinds) = &when.serves
+            && !gate::serves(self.work, kinds).await
+        {
+            return Some(format!("the target does not serve {}", listed(kinds)));
+        }
+        match (when.drill, self.executor.stage.is_some()) {
+            (Some(true), false) => Some("it is for drills".into()),
+            (Some(false), true) => Some("it is not for drills".into()),
+            _ => None,
+        }
+    }
+
+    async fn try_until_done(&mut self) -> (Tried, u32) {
+        let tries = self.flow().tries;
+        let mut before = Items::default();
+        for attempt in 1.. {
+            let (at, step, kind) = (self.now(), self.name.clone(), self.action().as_str().to_string());
+            self.executor.watcher.see(&Event::StepBegin { at, step, kind, attempt });
+            let mut tried = self.try_in_time().await;
+            tried.tally.items = with_earlier(before, tried.tally.items);
+            if tried.is_fine() || attempt >= tries.most || self.work.lost.is_cancelled() {
+                return (tried, attempt);
+            }
+            before = tried.tally.items;
+            let why = tried.note.clone().unwrap_or_else(|| tried.tally.items.words());
+            let wait = format_duration(tries.wait);
+            self.work.progress.say(&format!("{}: {why}; again in {wait} (try {attempt} of {})", self.name, tries.most));
+            tokio::select! {
+                () = tokio::time::sleep(tries.wait) => {}
+                () = self.work.lost.cancelled() => return (tried, attempt),
+            }
+        }
+        (Tried::new(StepStatus::Failed, None), 0)
+    }
+
+    async fn try_in_time(&mut self) -> Tried {
+        let Some(limit) = self.flow().timeout else { return self.try_once().await };
+        match tokio::time::timeout(limit, self.try_once()).await {
+            Ok(tried) => tried,
+            Err(_) => {
+                let tally = std::mem::take(&mut *self.work.tallies[self.step].lock().await);
+                let mut note = format!("not done within {}", format_duration(limit));
+                if let Some(target) = &self.work.target
+                    && let Err(e) = scale::back(target.cluster(), &self.name, &self.work.interim).await
+                {
+                    note = format!("{note}; {}", e.one_line());
+                }
+                self.work.progress.end(&self.name, &note);
+                Tried { status: StepStatus::Failed, tally, note: Some(note) }
+            }
+        }
+    }
+
+    async fn try_once(&mut self) -> Tried {
+        let (work, step) = (self.work.clone(), self.step);
+        match &self.executor.plan.steps[step].action {
+            Action::Apply(_) => {
+                let applied = apply(&work, step).await;
+                self.wrote(of_the_backup(&work, applied).await).await
+            }
+            Action::Files(wanted) => self.wrote(restore_files(&work, step, wanted).await).await,
+            Action::Prometheus(wanted) => self.wrote(restore_prometheus(&work, step, wanted).await).await,
+            Action::Command(wanted) => self.wrote(restore_command(&work, step, wanted).await).await,
+            Action::Elasticsearch(wanted) => self.wrote(restore_elasticsearch(&work, step, wanted).await).await,
+            Action::Objects(wanted) => self.wrote(restore_objects(&work, step, wanted).await).await,
+            Action::Gate(_) if work.dry_run => Tried::new(StepStatus::Planned, None),
+            Action::Gate(gate) => self.wait_at(gate).await,
+            Action::Manual(manual) if work.dry_run => Tried::new(StepStatus::Planned, manual.title.clone()),
+            Action::Manual(manual) => self.ask(manual).await,
+        }
+    }
+
+    /// How a try that writes ended.
+    async fn wrote(&self, result: Result<Tally>) -> Tried {
+        match result {
+            Ok(tally) => written(tally, self.work.dry_run),
+            Err(e) => {
+                let tally = std::mem::take(&mut *self.work.tallies[self.step].lock().await);
+                Tried { status: StepStatus::Failed, tally, note: Some(e.one_line()) }
+            }
+        }
+    }
+
+    async fn wait_at(&self, gate: &Gate) -> Tried {
+        self.work.progress.begin(&self.name, None);
+        let waiting = async {
+            match &self.work.target {
+                Some(target) => gate::wait(target.cluster(), gate).await,
+                None => Err(Closed::Lost("no cluster is connected".into())),
+            }
+        };
+        let waited = tokio::select! {
+            waited = waiting => waited,
+            () = self.work.lost.cancelled() => Err(Closed::Lost("another step found no answer".into())),
+        };
+        let (status, note) = match waited {
+            Ok(note) => (StepStatus::Done, note),
+            Err(Closed::NotReady(why)) => (StepStatus::Failed, why),
+            Err(Closed::Lost(why)) => {
+                self.work.lost.cancel();
+                (StepStatus::Failed, format!("the API server was lost: {why}"))
+            }
+        };
+        self.work.progress.end(&self.name, &note);
+        Tried::new(status, note)
+    }
+
+    /// Asks whoever sits at the terminal, and looks whether somebody answers elsewhere.
+    async fn ask(&mut self, manual: &Manual) -> Tried {
+        let (at, step, title) = (self.now(), self.name.clone(), manual.title.clone());
+        self.executor.watcher.see(&Event::Waiting { at, step, title, role: None });
+        let begin = Instant::now();
+        let (is_done, by) = tokio::select! {
+            answer = self.executor.operator.confirm(&self.name, manual) => (answer, None),
+            ack = self.executor.journal.acknowledged(&self.name) => (ack.answer == Answer::Done, Some(ack.by)),
+            () = self.work.lost.cancelled() => {
+                return Tried::new(StepStatus::Failed, "the API server was lost".to_string());
+            }
+        };
+        self.people += begin.elapsed();
+        let by = by.map(|by| format!(" ({by})")).unwrap_or_default();
+        match is_done {
+            true => Tried::new(StepStatus::Done, format!("{}{by}", manual.title)),
+            false => Tried::new(StepStatus::Failed, format!("not confirmed: {}{by}", manual.title)),
+        }
+    }
+
+    fn asks(&self) -> bool {
+        self.flow().on_failure == OnFailure::Ask && !self.work.lost.is_cancelled() && !self.work.dry_run
+    }
+
+    async fn decide(&mut self, why: &str) -> Decision {
+        let begin = Instant::now();
+        let decision = tokio::select! {
+            decision = self.executor.operator.decide(&self.name, why) => decision,
+            () = self.work.lost.cancelled() => Decision::Stop,
+        };
+        self.people += begin.elapsed();
+        decision
+    }
+
+    fn summarise(
+        self,
+        tried: Tried,
+        tries: u32,
+        started: Option<Timestamp>,
+        begin: Instant,
+        goes_on: bool,
+    ) -> Ended {
+        let mut failures = tried.tally.failures;
+        if let (StepStatus::Failed, Some(note)) = (tried.status, &tried.note) {
+            failures.push(Failure { step: self.name.clone(), object: self.name.clone(), why: note.clone() });
+        }
+        let summary = StepSummary {
+            status: tried.status,
+            ended: started.map(|_| self.now()),
+            started,
+            tries,
+            seconds: rounded(begin.elapsed().as_secs_f64()),
+            people_seconds: rounded(self.people.as_secs_f64()),
+            items: tried.tally.items,
+            skipped: tried.tally.skipped,
+            standing: tried.tally.standing,
+            note: tried.note,
+            ..blank(self.executor, self.step)
+        };
+        Ended { step: self.step, summary, failures, goes_on }
+    }
+}
+
+/// A step of which nothing came yet.
+pub fn blank(executor: &Executor, step: usize) -> StepSummary {
+    let planned = &executor.plan.steps[step];
+    StepSummary {
+        name: planned.name.to_string(),
+        kind: planned.action.as_str().into(),
+        target: executor.plan.targets.get(planned.target).map(|target| target.name.to_string()),
+        status: StepStatus::NotRun,
+        started: None,
+        ended: None,
+        tries: 0,
+        seconds: 0.0,
+        people_seconds: 0.0,
+        expected_seconds: planned.flow.expect.map(|expect| expect.as_secs_f64()),
+        items: Items::default(),
+        skipped: Default::default(),
+        standing: Vec::new(),
+        types: executor.work(step).compiled.steps[step].types.clone(),
+        note: None,
+    }
+}
+
+/// What an earlier try wrote is found there by the next one.
+fn with_earlier(before: Items, now: Items) -> Items {
+    let there = before.created + before.updated;
+    Items {
+        created: before.created + now.created,
+        updated: before.updated + now.updated,
+        unchanged: now.unchanged.saturating_sub(there),
+        ..now
+    }
+}
+
+fn written(tally: Tally, dry_run: bool) -> Tried {
+    let status = match &tally {
+        Tally { lost: Some(_), .. } => StepStatus::Failed,
+        Tally { items: Items { failed: 0, .. }, .. } if dry_run => StepStatus::Planned,
+        Tally { items: Items { failed: 0, .. }, .. } => StepStatus::Done,
+        _ => StepStatus::Incomplete,
+    };
+    let lost = tally.lost.as_ref().map(|why| format!("the API server was lost: {why}"));
+    let note = lost.or_else(|| Some(tally.notes.join("; ")).filter(|notes| !notes.is_empty()));
+    Tried { status, tally, note }
+}
+
+fn listed(kinds: &[crate::config::KindPattern]) -> String {
+    kinds.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_try_wrote_is_counted_once() {
+        let first = Items { created: 8, failed: 2, ..Items::default() };
+        let second = Items { created: 2, unchanged: 9, ..Items::default() };
+        let all = with_earlier(first, second);
+        assert_eq!((all.created, all.unchanged, all.failed), (10, 1, 0));
+    }
+}
