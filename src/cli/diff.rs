@@ -70,7 +70,7 @@ pub async fn run(args: &DiffArgs, global: &Global) -> Outcome {
 }
 
 /// The scopes that the backup was taken with: what they leave out is not extra.
-async fn stored_scopes(backup: &OpenBackup) -> Result<Scopes> {
+pub(super) async fn stored_scopes(backup: &OpenBackup) -> Result<Scopes> {
     let Some((record, entry)) = backup.find(CONFIGURATION_SOURCE, "schedule.yaml").await? else {
         return Ok(Scopes::new());
     };

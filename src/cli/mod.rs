@@ -3,6 +3,7 @@
 //! Only this part of the crate prints, reads the environment and decides on exit codes. Standard output carries results
 //! and nothing else; progress, notes, warnings and errors go to standard error.
 
+mod ack;
 mod backup;
 mod choose;
 mod completion;
@@ -16,6 +17,7 @@ mod list;
 mod man;
 mod metrics_file;
 mod output;
+mod plan;
 mod progress;
 mod rbac;
 mod report;
@@ -103,7 +105,9 @@ enum Verb {
     Verify(verify::VerifyArgs),
     Extract(extract::ExtractArgs),
     Diff(diff::DiffArgs),
-    Restore(restore::RestoreArgs),
+    Restore(Box<restore::RestoreArgs>),
+    Ack(ack::AckArgs),
+    Plan(plan::PlanArgs),
     Rotate(rotate::RotateArgs),
     Rbac(rbac::RbacArgs),
     Schedule(schedule::ScheduleArgs),
@@ -139,6 +143,8 @@ async fn dispatch(verb: Verb, global: &Global) -> Outcome {
         Verb::Extract(args) => extract::run(&args, global).await,
         Verb::Diff(args) => global.stoppable(diff::run(&args, global)).await,
         Verb::Restore(args) => restore::run(&args, global).await,
+        Verb::Ack(args) => global.stoppable(ack::run(&args, global)).await,
+        Verb::Plan(args) => global.stoppable(plan::run(&args, global)).await,
         Verb::Rotate(args) => rotate::run(&args, global).await,
         Verb::Scheduler(args) => scheduler::run(&args, global).await,
         Verb::Rbac(args) => rbac::run(&args, global),

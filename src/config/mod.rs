@@ -48,8 +48,8 @@ pub use names::{ClusterName, Name};
 pub use objects::{ObjectsPlace, ObjectsScope, RestoreObjects};
 pub use paths::PathFilter;
 pub use plan::{
-    Action, Apply, Conflict, DEFAULT_GATE_TIMEOUT, DEFAULT_RETRY_WAIT, Flow, Gate, Manual, OnFailure, PlanFile, PlanTarget,
-    RestoreFiles, RestorePlan, Runbook, Step, StepName, Subject, Tries, When,
+    Action, Apply, Conflict, DEFAULT_GATE_TIMEOUT, DEFAULT_RETRY_WAIT, Flow, Gate, Manual, OnFailure, PlanFile,
+    PlanTarget, RestoreFiles, RestorePlan, Runbook, Step, StepName, Subject, Tries, When,
 };
 pub use prometheus::{
     BlocksTo, DataClaim, HttpServer, PrometheusCheck, PrometheusData, PrometheusScope, RestorePrometheus,

@@ -51,12 +51,43 @@ pub struct Difference {
     pub ignored: BTreeMap<String, u64>,
     /// Types that could not be read on the other side, and why.
     pub problems: Vec<String>,
+    /// What was compared, by type and namespace; the namespace is empty for objects outside of one.
+    #[serde(skip)]
+    pub compared: BTreeMap<(String, String), Compared>,
+}
+
+/// How many objects were compared, and what came of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Compared {
+    /// On both sides, and equal.
+    pub equal: u64,
+    /// In the backup, not on the other side.
+    pub missing: u64,
+    /// On both, and different.
+    pub changed: u64,
+}
+
+impl Compared {
+    /// Adds another count.
+    pub fn add(&mut self, other: &Compared) {
+        self.equal += other.equal;
+        self.missing += other.missing;
+        self.changed += other.changed;
+    }
 }
 
 impl Difference {
     /// Whether both sides say the same.
     pub fn is_empty(&self) -> bool {
         self.missing.is_empty() && self.extra.is_empty() && self.changed.is_empty() && self.problems.is_empty()
+    }
+
+    /// What came of the objects whose type and namespace are wanted.
+    pub fn of(&self, is_wanted: impl Fn(&str, &str) -> bool) -> Compared {
+        let mut all = Compared::default();
+        let wanted = self.compared.iter().filter(|((resource, namespace), _)| is_wanted(resource, namespace));
+        wanted.for_each(|(_, compared)| all.add(compared));
+        all
     }
 }
 
@@ -300,14 +331,26 @@ fn in_scope(kind: &ResourceType, item: &Item, scope: &KubernetesScope) -> bool {
 
 fn compare(saved: Side, mut other: Side, difference: &mut Difference) {
     for (path, object) in saved {
-        let shown = ObjectPath::parse(&path).map(|p| p.shown()).unwrap_or_default();
+        let parsed = ObjectPath::parse(&path);
+        let shown = parsed.as_ref().map(|p| p.shown()).unwrap_or_default();
+        let place = parsed.map(|p| (p.resource.to_string(), p.namespace.unwrap_or_default().to_string()));
+        let compared = difference.compared.entry(place.unwrap_or_default()).or_default();
         match (object, other.remove(&path)) {
             // A job that ran to its end since then is there, but is not what would be restored.
             (Err(rule), _) | (Ok(_), Some(Err(rule))) => *difference.ignored.entry(rule.into()).or_default() += 1,
-            (Ok(_), None) => difference.missing.push(shown),
+            (Ok(_), None) => {
+                compared.missing += 1;
+                difference.missing.push(shown);
+            }
             (Ok(object), Some(Ok(found))) => match differences(&object, &found, PATHS_NAMED) {
-                paths if paths.is_empty() => difference.equal += 1,
-                paths => difference.changed.push(Changed { object: shown, paths }),
+                paths if paths.is_empty() => {
+                    compared.equal += 1;
+                    difference.equal += 1;
+                }
+                paths => {
+                    compared.changed += 1;
+                    difference.changed.push(Changed { object: shown, paths });
+                }
             },
         }
     }

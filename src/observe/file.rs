@@ -8,7 +8,11 @@ use crate::error::{Context, Result};
 
 /// Writes the metrics into a file. Whoever reads it sees either what was there before, or all of this.
 pub fn write_file(file: &Path, snapshot: Snapshot) -> Result<()> {
-    let text = render(snapshot)?;
+    write_metrics_text(file, &render(snapshot)?)
+}
+
+/// The same, of metrics that stand as text already.
+pub fn write_metrics_text(file: &Path, text: &str) -> Result<()> {
     let fresh = beside(file);
     std::fs::write(&fresh, text).context(|| format!("write {}", fresh.display()))?;
     std::fs::rename(&fresh, file).context(|| format!("rename {} to {}", fresh.display(), file.display()))

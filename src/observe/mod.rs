@@ -20,7 +20,7 @@ mod watcher;
 pub use self::board::Board;
 pub use self::events::{Bell, Reason};
 pub use self::facts::{Facts, Held, Newest, Proved, SourceFacts, Trust, read_facts};
-pub use self::file::write_file;
+pub use self::file::{write_file, write_metrics_text};
 pub use self::metrics::{CONTENT_TYPE, names, render};
 pub use self::server::Server;
 pub use self::snapshot::{Attempt, Check, CheckKind, Snapshot, Subject, VaultView};

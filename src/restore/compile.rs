@@ -159,7 +159,9 @@ impl Compiled {
 
     /// Whether the backup holds an object of a kind.
     pub fn holds(&self, kind: &KindPattern) -> bool {
-        let counted = |resource: &str| self.steps.iter().any(|step| step.types.contains_key(resource)) || self.not_selected.contains_key(resource);
+        let counted = |resource: &str| {
+            self.steps.iter().any(|step| step.types.contains_key(resource)) || self.not_selected.contains_key(resource)
+        };
         let types = self.types.values().flat_map(HashMap::values);
         types.filter(|t| kind.matches(&t.kind, &t.group)).any(|t| counted(&t.resource))
     }

@@ -8,6 +8,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::Operator;
 use super::apply::write_owner_references;
 use super::board::Board;
 use super::event::{Event, Watcher};
@@ -17,7 +18,6 @@ use super::scale::back_at_the_end;
 use super::step::{Ended, blank, run_step};
 use super::summary::{Failure, Items, StepStatus, StepSummary};
 use super::work::{Tally, Work};
-use super::Operator;
 use crate::config::RestorePlan;
 use crate::error::{Error, Result};
 
@@ -75,7 +75,11 @@ impl Executor {
     /// Runs every step.
     pub async fn run(self: &Arc<Self>, cancel: CancellationToken) -> Result<Done> {
         let count = self.plan.steps.len();
-        let mut steps = Steps { ended: (0..count).map(|_| None).collect(), begun: vec![false; count], blocking: vec![false; count] };
+        let mut steps = Steps {
+            ended: (0..count).map(|_| None).collect(),
+            begun: vec![false; count],
+            blocking: vec![false; count],
+        };
         let (mut failures, mut usable) = (Vec::new(), None);
         let mut running = JoinSet::new();
         let mut ticks = tokio::time::interval(FORECAST_EVERY);

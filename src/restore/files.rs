@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::work::{Tally, Work};
 use super::summary::Outcome;
 use super::tree::{self, Planned, Tree};
+use super::work::{Tally, Work};
 use crate::config::RestoreFiles;
 use crate::error::{Error, Result};
 use crate::vault::manifest::SourceRecord;

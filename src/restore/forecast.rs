@@ -184,7 +184,8 @@ impl Outlook<'_> {
         let limit = self.plan.rto.limit();
         let finish = self.elapsed + left;
         let usable = self.plan.usable.map(|gate| self.elapsed + ends[gate]);
-        let decisive = usable.filter(|_| !matches!(self.plan.usable.map(|g| self.progressed[g]), Some(Progressed::Ended(_))));
+        let decisive =
+            usable.filter(|_| !matches!(self.plan.usable.map(|g| self.progressed[g]), Some(Progressed::Ended(_))));
         Forecast {
             finish_seconds: super::rounded(finish.as_secs_f64()),
             usable_seconds: decisive.map(|usable| super::rounded(usable.as_secs_f64())),
@@ -193,6 +194,13 @@ impl Outlook<'_> {
             decided_by: self.decided_by(&path),
             critical_path: path.into_iter().map(|step| self.plan.steps[step].name.to_string()).collect(),
         }
+    }
+
+    /// When each step begins and ends, from now, as it looks now.
+    pub fn spans(&self) -> Vec<(Duration, Duration)> {
+        let (ends, before) = self.ends();
+        let begin = |step: usize| before[step].map_or(Duration::ZERO, |before| ends[before]);
+        (0..ends.len()).map(|step| (begin(step), ends[step])).collect()
     }
 
     /// When each step ends, from now; and which of those before it ends last.
@@ -295,7 +303,10 @@ spec:
     fn before_the_begin_the_budgets_along_the_longest_way_count() {
         let told = forecast(&[Waiting; 4], 60, &Experience::default());
         assert_eq!((told.finish_seconds, told.usable_seconds), (480.0, Some(240.0)));
-        assert_eq!((told.course, told.critical_path), (Course::OnCourse, vec!["objects".into(), "ready".into(), "history".to_string()]));
+        assert_eq!(
+            (told.course, told.critical_path),
+            (Course::OnCourse, vec!["objects".into(), "ready".into(), "history".to_string()])
+        );
         assert_eq!(told.decided_by.as_deref(), Some("history"));
     }
 

@@ -10,6 +10,7 @@
 mod apply;
 mod batch;
 mod board;
+mod chart;
 mod clock;
 mod command;
 mod compile;
@@ -45,14 +46,15 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use self::board::Board;
+pub use self::chart::{Chart, Node};
 use self::clock::RtoClock;
+use self::compile::compile;
 pub use self::event::{Blind, Event, Watcher};
 use self::executor::{Done, Executor, all_items, objects_of};
 pub use self::forecast::{Basis, Course, Estimate, Experience, Forecast, Outlook, Progressed, Took, estimate};
 pub use self::journal::{
     Ack, Answer, Begin, BeginTarget, Earlier, Entry, JOURNAL_VERSION, Journal, Reading, RestoreId, StateFolder,
-    VaultPlace, all_in_vault, find_ack, give_ack, peek_begin,
-    read as read_journal,
+    VaultPlace, all_in_vault, find_ack, give_ack, peek_begin, read as read_journal,
 };
 use self::limit::Limiter;
 pub use self::order::rank;
@@ -97,7 +99,7 @@ pub trait Operator: Send + Sync {
 /// One of the clusters that a restore spans: where from, and where to.
 pub struct Site {
     /// The opened backup.
-    pub backup: OpenBackup,
+    pub backup: Arc<OpenBackup>,
     /// Where objects go, and where gates look; none when the plan has neither.
     pub cluster: Option<Cluster>,
 }
@@ -171,7 +173,7 @@ impl Restore {
         let (broken, earlier) = (Arc::new(Mutex::new(None)), Arc::new(self.earlier));
         let mut works = Vec::new();
         for (target, site) in self.sites.into_iter().enumerate() {
-            let compiled = compile::compile(&self.plan, target, &site.backup).await;
+            let compiled = compile(&self.plan, target, &site.backup).await;
             let compiled =
                 compiled.context(|| format!("compile plan {} against {}", self.plan.name, site.backup.manifest.id))?;
             works.push(Arc::new(Work {
@@ -208,6 +210,16 @@ impl Restore {
             board,
         })
     }
+}
+
+/// How many objects of a backup each step of a plan takes, and how many none does, by type.
+pub async fn count_objects(
+    plan: &RestorePlan,
+    target: usize,
+    backup: &OpenBackup,
+) -> Result<(Vec<u64>, BTreeMap<String, u64>)> {
+    let compiled = compile(plan, target, backup).await?;
+    Ok((compiled.steps.iter().map(compile::CompiledStep::objects).collect(), compiled.not_selected))
 }
 
 fn summarise(executor: &Executor, done: Done, dry_run: bool, seconds: f64, predicted: Forecast) -> RestoreSummary {

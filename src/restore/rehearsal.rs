@@ -20,7 +20,8 @@ const SET_BY_THE_SERVER: [&str; 2] = ["CustomResourceDefinition", "Namespace"];
 /// the real one.
 pub fn not_exercised(step: &Step, stage: Stage) -> Option<String> {
     let is_for_drills = step.flow.when.iter().any(|when| when.drill == Some(true));
-    let needs_pods = |what: &str| (stage == Stage::ControlPlane).then(|| format!("{what}, and a control plane alone runs none"));
+    let needs_pods =
+        |what: &str| (stage == Stage::ControlPlane).then(|| format!("{what}, and a control plane alone runs none"));
     let elsewhere = |what: &str| {
         (!is_for_drills).then(|| format!("{what}, which is not the drill's; a step with `when: {{drill: true}}` could"))
     };
@@ -31,7 +32,9 @@ pub fn not_exercised(step: &Step, stage: Stage) -> Option<String> {
         Action::Files(files) => elsewhere(&format!("it writes to {}", files.to.display())),
         Action::Elasticsearch(logs) => elsewhere(&format!("it writes to {}", logs.url)),
         Action::Objects(_) => elsewhere("it writes to a bucket"),
-        Action::Command(command) if command.place == CommandPlace::Here => elsewhere("it runs a program on this machine"),
+        Action::Command(command) if command.place == CommandPlace::Here => {
+            elsewhere("it runs a program on this machine")
+        }
         Action::Command(_) => needs_pods("it runs in a pod"),
         Action::Prometheus(metrics) => match &metrics.to {
             Some(BlocksTo::Claim(_)) => needs_pods("it writes through a pod"),
@@ -44,7 +47,8 @@ pub fn not_exercised(step: &Step, stage: Stage) -> Option<String> {
 fn needs_controllers(gate: &Gate, stage: Stage) -> Option<String> {
     let by_the_server = SET_BY_THE_SERVER.iter().any(|kind| gate.kind.matches(kind, group_of(kind)));
     let is_shown = stage == Stage::Cluster || by_the_server;
-    (!is_shown).then(|| format!("a controller makes {} {}, and a control plane alone has none", gate.kind, gate.condition))
+    (!is_shown)
+        .then(|| format!("a controller makes {} {}, and a control plane alone has none", gate.kind, gate.condition))
 }
 
 fn group_of(kind: &str) -> &'static str {

@@ -293,14 +293,7 @@ impl Running<'_> {
         decision
     }
 
-    fn summarise(
-        self,
-        tried: Tried,
-        tries: u32,
-        started: Option<Timestamp>,
-        begin: Instant,
-        goes_on: bool,
-    ) -> Ended {
+    fn summarise(self, tried: Tried, tries: u32, started: Option<Timestamp>, begin: Instant, goes_on: bool) -> Ended {
         let mut failures = tried.tally.failures;
         if let (StepStatus::Failed, Some(note)) = (tried.status, &tried.note) {
             failures.push(Failure { step: self.name.clone(), object: self.name.clone(), why: note.clone() });

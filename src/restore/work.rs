@@ -27,7 +27,7 @@ pub struct Work {
     /// The plan, of which the steps of other targets are none of this one's.
     pub plan: Arc<RestorePlan>,
     /// The opened backup.
-    pub backup: OpenBackup,
+    pub backup: Arc<OpenBackup>,
     /// The plan against the backup.
     pub compiled: Compiled,
     /// The target; none when the plan needs no cluster.

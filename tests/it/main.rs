@@ -32,6 +32,7 @@ mod restore_graph;
 mod restore_lost;
 mod restore_objects;
 mod restore_outcomes;
+mod restore_resume;
 mod restore_whole_way;
 mod restore_writes;
 mod rotation;

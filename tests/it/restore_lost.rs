@@ -50,7 +50,7 @@ async fn a_restore_that_loses_its_api_server_ends_soon_says_how_to_go_on_and_com
     let begin = Instant::now();
     let lost = rig.restore(&plan, &kubeconfig).timeout(Duration::from_secs(100)).run().await.expect(1);
     assert!(begin.elapsed() < Duration::from_secs(75), "{:?}", begin.elapsed());
-    assert!(lost.stderr.contains("was lost") && lost.stderr.contains("run the same command again"), "{lost}");
+    assert!(lost.stderr.contains("was lost") && lost.stderr.contains("--resume"), "{lost}");
     let cut = summary(&lost);
     assert_eq!((cut["status"].as_str(), step(&cut, "later")["status"].as_str()), (Some("stopped"), Some("notRun")));
 
@@ -126,7 +126,7 @@ async fn ctrl_c_stops_a_restore_says_what_stands_and_the_same_command_goes_on() 
     running.signal("INT");
     let stopped = running.finish().await.expect(130);
     assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
-    assert!(stopped.stderr.contains("hint: run the same command again"), "{stopped}");
+    assert!(stopped.stderr.contains("hint: --resume"), "{stopped}");
     assert!(stopped.stderr.contains("interrupted; 10 objects are in the cluster"), "{stopped}");
     let cut = summary(&stopped);
     assert_eq!((cut["status"].as_str(), step(&cut, "later")["status"].as_str()), (Some("stopped"), Some("notRun")));

@@ -21,7 +21,7 @@ mod span;
 pub use header::{Header, begin};
 pub use identities::Identities;
 pub use keygen::{SecretIdentity, generate_identity};
-pub use opener::{Opener, open_all};
+pub use opener::{Opener, open_all, opened_of};
 pub use payload::{CHUNK, PayloadKey, SEALED_CHUNK, TAG, seal_all};
 pub use recipients::Recipients;
 pub use span::{ChunkSpan, chunks_of, plain_len, sealed_len};

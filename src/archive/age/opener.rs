@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{CHUNK, Header, Identities, PayloadKey, SEALED_CHUNK};
+use super::{CHUNK, Header, Identities, PayloadKey, Recipients, SEALED_CHUNK, seal_all};
 use crate::error::{Error, Result};
 
 /// Opens a file that is pushed into it in pieces of any size, from its first byte on.
@@ -109,6 +109,18 @@ pub fn open_all(identities: &Identities, file: &[u8]) -> Result<Vec<u8>> {
         return Err(Error::integrity("the age file is cut: it ends within its header"));
     };
     header.unlock(identities)?.open(0, &file[length..], true)
+}
+/// Which of these recipients the identities open files of. Those of plugins are passed over: they may want a touch.
+pub fn opened_of(recipients: &[String], identities: &Identities) -> Vec<String> {
+    let opens = |text: &&String| {
+        let is_plugin = text.strip_prefix("age1").is_some_and(|rest| rest.contains('1'));
+        let sealed = || seal_all(&Recipients::parse(std::slice::from_ref(*text)).ok()?, b"whose").ok();
+        !is_plugin && sealed().is_some_and(|file| open_all(identities, &file).is_ok())
+    };
+    let mut opened: Vec<String> = recipients.iter().filter(opens).cloned().collect();
+    opened.sort();
+    opened.dedup();
+    opened
 }
 
 fn refused() -> Error {

@@ -17,6 +17,7 @@ use super::{Cli, DONE, Global, Outcome, dispatch};
 use crate::cluster::{Access, Cluster};
 use crate::drill::sandbox::{Sandbox, SandboxOptions};
 use crate::error::{Context, Error, Kind, Result};
+use crate::vault::layout::BackupId;
 
 const EXAMPLES: &str = "\
 Example:
@@ -201,6 +202,8 @@ impl<'a> Demo<'a> {
 /// The path of the backup's first segment, relative to the demo's folder.
 fn find_segment(dir: &Path) -> Option<String> {
     let cluster = Path::new("vault/workload-1");
-    let backup = std::fs::read_dir(dir.join(cluster)).ok()?.next()?.ok()?.file_name();
+    let names =
+        std::fs::read_dir(dir.join(cluster)).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let backup = names.filter(|name| name.parse::<BackupId>().is_ok()).min()?;
     Some(path_text(&cluster.join(backup).join("platform/0001.tar.zst.age")))
 }

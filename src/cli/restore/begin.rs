@@ -8,12 +8,11 @@ use jiff::Timestamp;
 use super::stored_plan::{Unpacked, stored_plan};
 use super::{RestoreArgs, parse_start, person, sites};
 use crate::cli::Global;
+use crate::cli::choose::choose;
 use crate::cluster::Cluster;
 use crate::config::{self, Action, Conflict, PlanFile, RestorePlan};
 use crate::error::{Error, Result};
-use crate::restore::{
-    Begin, BeginTarget, Earlier, Entry, JOURNAL_VERSION, Journal, RestoreId, Site, VaultPlace,
-};
+use crate::restore::{Begin, BeginTarget, Earlier, Entry, JOURNAL_VERSION, Journal, RestoreId, Site, VaultPlace};
 
 /// A restore that is ready to run.
 pub(super) struct Begun {
@@ -36,7 +35,7 @@ pub(super) async fn begin(args: &RestoreArgs, global: &Global) -> Result<Begun> 
     let identities = args.identity.require(global).await?;
     let signers = args.trust.read(global)?;
     let early = match &file_plan {
-        Some(plan) => Some(sites::connect(plan, args, global).await?),
+        Some(plan) => Some(sites::connect(plan, &args.targets, &args.target, global).await?),
         None => None,
     };
     let spans_several = file_plan.as_ref().is_some_and(|plan| !plan.targets.is_empty());
@@ -46,22 +45,22 @@ pub(super) async fn begin(args: &RestoreArgs, global: &Global) -> Result<Begun> 
     };
     let (plan, unpacked, chosen) = match file_plan {
         Some(plan) => {
-            let chosen = sites::choose_all(&plan, &vault, &cluster, args, signers.as_ref(), global).await?;
+            let chosen = sites::choose_all(&plan, &vault, &cluster, &args.backup, signers.as_ref(), global).await?;
             (plan, None, chosen)
         }
         None => {
             let which = args.backup.last().map_or("latest", String::as_str);
-            let first = super::super::choose::choose(&vault, &cluster, which, signers.as_ref(), global).await?;
+            let first = choose(&vault, &cluster, which, signers.as_ref(), global).await?;
             let first = sites::open(&vault, first, identities.clone()).await?;
             let (plan, unpacked) = stored_plan(&first.backup, args.plan.as_deref().unwrap_or_default()).await?;
-            let chosen = sites::choose_all(&plan, &vault, &cluster, args, signers.as_ref(), global).await?;
+            let chosen = sites::choose_all(&plan, &vault, &cluster, &args.backup, signers.as_ref(), global).await?;
             (plan, unpacked, chosen)
         }
     };
     refuse_questions(&plan, args)?;
     let clusters = match early {
         Some(clusters) => clusters,
-        None => sites::connect(&plan, args, global).await?,
+        None => sites::connect(&plan, &args.targets, &args.target, global).await?,
     };
     for cluster in clusters.iter().flatten() {
         cluster.version().await?;
@@ -96,7 +95,8 @@ pub(super) async fn begin(args: &RestoreArgs, global: &Global) -> Result<Begun> 
 fn open_journal(id: &RestoreId, sites: &[Site], begin: Begin, global: &Global) -> Result<Arc<Journal>> {
     let state = global.state_folder();
     if state.of(id).exists() {
-        return Err(Error::usage(format!("restore {id} has just begun in another process")).hint("wait a second, and look at that one first"));
+        return Err(Error::usage(format!("restore {id} has just begun in another process"))
+            .hint("wait a second, and look at that one first"));
     }
     let place = VaultPlace::beside(&sites[0].backup)?;
     let journal = Journal::open(&state, id, place, 0, global.progress())?;
@@ -165,7 +165,7 @@ async fn begin_target(plan: &RestorePlan, at: usize, opened: &sites::Opened, clu
         name: plan.targets.get(at).map(|target| target.name.to_string()).unwrap_or_default(),
         cluster: opened.backup.folder().cluster.clone(),
         backup: opened.backup.manifest.id.to_string(),
-        manifest_sha256: opened.manifest_sha256.clone(),
+        manifest_sha256: hex::encode(opened.digest),
         server: cluster.map(|cluster| cluster.server().to_string()),
         uid,
     }

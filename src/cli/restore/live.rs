@@ -15,8 +15,8 @@ const LINE_EVERY: Duration = Duration::from_secs(60);
 /// Who is told, as the command line asks.
 pub(super) fn watcher(global: &Global) -> Arc<dyn Watcher> {
     match (global.output, global.quiet) {
-        (Output::Json, _) => Arc::new(Events),
         (_, true) => Arc::new(Blind),
+        (Output::Json, _) => Arc::new(Events),
         _ if screen::is_watched() => Arc::new(Bar::default()),
         _ => Arc::new(Lines::default()),
     }
@@ -109,7 +109,8 @@ impl View {
 
 /// `done in 1h12m of 4h: at risk (secrets)`
 fn course_words(forecast: &Forecast) -> String {
-    let (finish, limit) = (span(forecast.usable_seconds.unwrap_or(forecast.finish_seconds)), span(forecast.limit_seconds));
+    let (finish, limit) =
+        (span(forecast.usable_seconds.unwrap_or(forecast.finish_seconds)), span(forecast.limit_seconds));
     let what = if forecast.usable_seconds.is_some() { "usable" } else { "done" };
     let by = forecast.decided_by.as_ref().map(|step| format!(" ({step})")).unwrap_or_default();
     format!("{what} in {finish} of {limit}: {}{by}", forecast.course)

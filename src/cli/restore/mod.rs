@@ -3,9 +3,9 @@
 mod begin;
 mod live;
 mod person;
-mod resume;
-mod sites;
-mod stored_plan;
+pub(super) mod resume;
+pub(super) mod sites;
+pub(super) mod stored_plan;
 mod summary;
 
 use std::path::PathBuf;
@@ -216,8 +216,10 @@ fn judge(summary: &RestoreSummary, global: &Global) -> Outcome {
         }
         RestoreStatus::Stopped => {
             let server = summary.target.as_deref().unwrap_or_default();
-            Err(Error::failed(format!("the API server {server} was lost, or another machine goes on with this restore"))
-                .hint(again(summary)))
+            Err(Error::failed(format!(
+                "the API server {server} was lost, or another machine goes on with this restore"
+            ))
+            .hint(again(summary)))
         }
         RestoreStatus::Incomplete => Ok(Kind::Incomplete.exit_code()),
         RestoreStatus::DryRun if !summary.failures.is_empty() => Ok(Kind::Incomplete.exit_code()),

@@ -12,8 +12,8 @@ use crate::cli::choose::choose;
 use crate::cluster::Cluster;
 use crate::error::{Error, Result};
 use crate::restore::{
-    Begin, BeginTarget, Entry, Journal, Reading, RestoreId, RestoreStatus, Site, StateFolder, VaultPlace,
-    all_in_vault, peek_begin, read_journal,
+    Begin, BeginTarget, Entry, Journal, Reading, RestoreId, RestoreStatus, Site, StateFolder, VaultPlace, all_in_vault,
+    peek_begin, read_journal,
 };
 use crate::vault::Vault;
 use crate::vault::signature::Signers;
@@ -29,7 +29,8 @@ pub(super) async fn resume(which: &str, args: &RestoreArgs, global: &Global) -> 
     for target in &begin.targets {
         opened.push(open(&vault, target, &identities, signers.as_ref(), global).await?);
     }
-    let first = opened.first().ok_or_else(|| Error::integrity(format!("the journal of restore {id} names no backup")))?;
+    let first =
+        opened.first().ok_or_else(|| Error::integrity(format!("the journal of restore {id} names no backup")))?;
     let place = VaultPlace::beside(first)?;
     // Read again, now that it can be seen who wrote it.
     let reading = read_journal(&state, &id, place.as_ref()).await?;
@@ -40,7 +41,7 @@ pub(super) async fn resume(which: &str, args: &RestoreArgs, global: &Global) -> 
     }
     let (plan, unpacked) = journalled_plan(&begin)?;
     refuse_questions(&plan, args)?;
-    let clusters = sites::connect(&plan, args, global).await?;
+    let clusters = sites::connect(&plan, &args.targets, &args.target, global).await?;
     for (target, cluster) in begin.targets.iter().zip(&clusters) {
         require_same_cluster(&id, target, cluster.as_ref()).await?;
     }
@@ -69,7 +70,12 @@ fn gone(id: &RestoreId) -> Error {
 }
 
 /// The restore that is meant, and what it says that it began with. That may come from the vault, and is not yet known to be true.
-async fn find(which: &str, state: &StateFolder, vault: &Vault, identities: &Identities) -> Result<(RestoreId, Begin)> {
+pub(in crate::cli) async fn find(
+    which: &str,
+    state: &StateFolder,
+    vault: &Vault,
+    identities: &Identities,
+) -> Result<(RestoreId, Begin)> {
     let mut known: Vec<(RestoreId, Option<String>)> = state.all().into_iter().map(|id| (id, None)).collect();
     for cluster in vault.clusters().await? {
         let ids = all_in_vault(vault, &cluster).await?;
@@ -77,7 +83,8 @@ async fn find(which: &str, state: &StateFolder, vault: &Vault, identities: &Iden
     }
     let wanted = match which {
         "latest" => known.iter().map(|(id, _)| id).max().cloned().ok_or_else(|| {
-            Error::usage("no restore is known, neither on this machine nor in the vault").hint("begin one: ckbackup restore -f PLAN")
+            Error::usage("no restore is known, neither on this machine nor in the vault")
+                .hint("begin one: ckbackup restore -f PLAN")
         })?,
         text => text.parse()?,
     };
@@ -90,16 +97,16 @@ async fn find(which: &str, state: &StateFolder, vault: &Vault, identities: &Iden
     Ok((wanted, begin))
 }
 
-async fn open(
+pub(in crate::cli) async fn open(
     vault: &Vault,
     target: &BeginTarget,
     identities: &Arc<Identities>,
     signers: Option<&Signers>,
     global: &Global,
-) -> Result<crate::reader::OpenBackup> {
+) -> Result<Arc<crate::reader::OpenBackup>> {
     let chosen = choose(vault, &target.cluster, &target.backup, signers, global).await?;
     let opened = sites::open(vault, chosen, identities.clone()).await?;
-    match opened.manifest_sha256 == target.manifest_sha256 {
+    match hex::encode(opened.digest) == target.manifest_sha256 {
         true => Ok(opened.backup),
         false => Err(Error::integrity(format!("backup {} is not what it was when the restore began", target.backup))
             .hint("somebody replaced its manifest: `ckbackup verify` says more")),
@@ -112,8 +119,11 @@ async fn require_same_cluster(id: &RestoreId, target: &BeginTarget, cluster: Opt
     match (&target.uid, cluster.uid().await) {
         (Some(before), Some(now)) if *before != now => {
             let was = target.server.as_deref().unwrap_or_default();
-            Err(Error::usage(format!("{} is not the cluster that restore {id} began in, which was {was}", cluster.server()))
-                .hint("give the context of that one; for another cluster begin anew: ckbackup restore -f PLAN"))
+            Err(Error::usage(format!(
+                "{} is not the cluster that restore {id} began in, which was {was}",
+                cluster.server()
+            ))
+            .hint("give the context of that one; for another cluster begin anew: ckbackup restore -f PLAN"))
         }
         _ => Ok(()),
     }

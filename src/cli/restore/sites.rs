@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::RestoreArgs;
 use crate::archive::age::Identities;
 use crate::cli::Global;
 use crate::cli::choose::choose;
@@ -13,7 +12,7 @@ use crate::cli::shared::ClusterArgs;
 use crate::cluster::Cluster;
 use crate::config::{PlanTarget, RestorePlan};
 use crate::error::{Error, Result};
-use crate::reader::{Committed, OpenBackup};
+use crate::reader::{Committed, OpenBackup, Standing};
 use crate::restore::Site;
 use crate::vault::Vault;
 use crate::vault::layout::BackupId;
@@ -23,16 +22,20 @@ use crate::vault::signature::Signers;
 /// Backups that began within this time of one another are of the same night.
 const ONE_NIGHT: SignedDuration = SignedDuration::from_hours(12);
 
-/// An opened backup, and the digest of its manifest.
-pub(super) struct Opened {
-    pub backup: OpenBackup,
-    pub manifest_sha256: String,
+/// An opened backup, and what is known of its manifest.
+pub(in crate::cli) struct Opened {
+    pub backup: Arc<OpenBackup>,
+    /// SHA-256 of its manifest.
+    pub digest: [u8; 32],
+    /// Whether the manifest's signature holds.
+    pub standing: Standing,
 }
 
 /// Opens a backup that was chosen.
-pub(super) async fn open(vault: &Vault, chosen: Committed, identities: Arc<Identities>) -> Result<Opened> {
-    let manifest_sha256 = hex::encode(digest(&chosen.bytes));
-    Ok(Opened { backup: OpenBackup::open(vault, chosen, identities).await?, manifest_sha256 })
+pub(in crate::cli) async fn open(vault: &Vault, mut chosen: Committed, identities: Arc<Identities>) -> Result<Opened> {
+    let digest = digest(&chosen.bytes);
+    let standing = std::mem::replace(&mut chosen.standing, Standing::Unchecked);
+    Ok(Opened { backup: Arc::new(OpenBackup::open(vault, chosen, identities).await?), digest, standing })
 }
 
 /// What is asked for by `NAME=VALUE`, by name.
@@ -59,24 +62,29 @@ fn names(plan: &RestorePlan) -> String {
 
 /// Connects to every cluster that the plan needs, in the order of its targets. What is wrong with a context is told before
 /// anything is asked.
-pub(super) async fn connect(plan: &RestorePlan, args: &RestoreArgs, global: &Global) -> Result<Vec<Option<Cluster>>> {
+pub(in crate::cli) async fn connect(
+    plan: &RestorePlan,
+    contexts: &[String],
+    args: &ClusterArgs,
+    global: &Global,
+) -> Result<Vec<Option<Cluster>>> {
     if plan.targets.is_empty() {
-        if let Some(given) = args.targets.first() {
+        if let Some(given) = contexts.first() {
             return Err(Error::usage(format!("--target {given}: plan {} has no targets", plan.name))
                 .hint("give --context NAME"));
         }
-        return Ok(vec![connect_to(plan, 0, &args.target, global).await?]);
+        return Ok(vec![connect_to(plan, 0, args, global).await?]);
     }
-    let contexts = by_name(&args.targets, "target", plan)?;
+    let contexts = by_name(contexts, "target", plan)?;
     let mut clusters = Vec::new();
     for (at, target) in plan.targets.iter().enumerate() {
         let context = contexts.get(target.name.as_str()).or(target.context.as_ref());
-        let context = context.or(args.target.context.as_ref().filter(|_| plan.targets.len() == 1));
+        let context = context.or(args.context.as_ref().filter(|_| plan.targets.len() == 1));
         let Some(context) = context else {
             return Err(Error::usage(format!("which cluster is target {} of plan {}?", target.name, plan.name))
                 .hint(format!("give --target {}=CONTEXT, or name its `context` in the plan", target.name)));
         };
-        let named = ClusterArgs { context: Some(context.clone()), kubeconfig: args.target.kubeconfig.clone() };
+        let named = ClusterArgs { context: Some(context.clone()), kubeconfig: args.kubeconfig.clone() };
         clusters.push(connect_to(plan, at, &named, global).await?);
     }
     refuse_the_same(&plan.targets, &clusters)?;
@@ -93,7 +101,9 @@ async fn connect_to(plan: &RestorePlan, at: usize, args: &ClusterArgs, global: &
 /// Two targets in one cluster would write over one another.
 fn refuse_the_same(targets: &[PlanTarget], clusters: &[Option<Cluster>]) -> Result<()> {
     for (at, cluster) in clusters.iter().enumerate() {
-        let same = |other: &Option<Cluster>| cluster.is_some() && cluster.as_ref().map(Cluster::server) == other.as_ref().map(Cluster::server);
+        let same = |other: &Option<Cluster>| {
+            cluster.is_some() && cluster.as_ref().map(Cluster::server) == other.as_ref().map(Cluster::server)
+        };
         if let Some(before) = clusters[..at].iter().position(same) {
             let (one, two) = (&targets[before].name, &targets[at].name);
             let server = cluster.as_ref().map(Cluster::server).unwrap_or_default();
@@ -105,19 +115,19 @@ fn refuse_the_same(targets: &[PlanTarget], clusters: &[Option<Cluster>]) -> Resu
 }
 
 /// The backup of a plan without targets, or one of the same night for each target.
-pub(super) async fn choose_all(
+pub(in crate::cli) async fn choose_all(
     plan: &RestorePlan,
     vault: &Vault,
     cluster: &str,
-    args: &RestoreArgs,
+    wanted: &[String],
     signers: Option<&Signers>,
     global: &Global,
 ) -> Result<Vec<Committed>> {
     if plan.targets.is_empty() {
-        let which = args.backup.last().map_or("latest", String::as_str);
+        let which = wanted.last().map_or("latest", String::as_str);
         return Ok(vec![choose(vault, cluster, which, signers, global).await?]);
     }
-    let given: Vec<String> = args.backup.iter().filter(|text| *text != "latest").cloned().collect();
+    let given: Vec<String> = wanted.iter().filter(|text| *text != "latest").cloned().collect();
     let given = by_name(&given, "backup", plan)?;
     let mut chosen = Vec::new();
     for target in &plan.targets {

@@ -11,7 +11,7 @@ use crate::reader::OpenBackup;
 use crate::restore::Begin;
 
 /// A folder for files out of a backup. It goes with this value.
-pub(super) struct Unpacked(PathBuf);
+pub(in crate::cli) struct Unpacked(PathBuf);
 
 impl Unpacked {
     /// For this user only, and new: nobody else may lay a plan into it.
@@ -31,7 +31,7 @@ impl Drop for Unpacked {
 }
 
 /// A plan out of the backup, and the folder with the runbooks that stand beside it there.
-pub(super) async fn stored_plan(backup: &OpenBackup, name: &str) -> Result<(RestorePlan, Option<Unpacked>)> {
+pub(in crate::cli) async fn stored_plan(backup: &OpenBackup, name: &str) -> Result<(RestorePlan, Option<Unpacked>)> {
     let folder = Unpacked::new()?;
     let plans = unpack_configuration(backup, &folder.0).await?;
     Ok((find_plan(&plans, name)?, Some(folder)))
@@ -71,7 +71,7 @@ fn find_plan(files: &[PathBuf], name: &str) -> Result<RestorePlan> {
 }
 
 /// The plan that a restore began with, out of its journal.
-pub(super) fn journalled_plan(begin: &Begin) -> Result<(RestorePlan, Unpacked)> {
+pub(in crate::cli) fn journalled_plan(begin: &Begin) -> Result<(RestorePlan, Unpacked)> {
     let folder = Unpacked::new()?;
     let plans = folder.0.join("restore-plans");
     let mut first = None;

@@ -54,7 +54,9 @@ pub(super) fn human(summary: &RestoreSummary, form: Output) -> String {
             text.push_str(&format!("usable again: {} after the incident began\n", span(usable)));
         }
         let predicted = span(summary.predicted_seconds);
-        text.push_str(&format!("clock: {elapsed} of {limit} since the incident began: {met} (predicted: {predicted})\n"));
+        text.push_str(&format!(
+            "clock: {elapsed} of {limit} since the incident began: {met} (predicted: {predicted})\n"
+        ));
     }
     text
 }

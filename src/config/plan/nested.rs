@@ -45,7 +45,10 @@ pub(super) fn read(
     }
     let plan = problems.check(&format!("{path}.plan"), open(raw, file, within))?;
     if !plan.targets.is_empty() {
-        problems.add(&format!("{path}.plan"), format!("plan `{}` has `targets` of its own; name a plan for one cluster", plan.name));
+        problems.add(
+            &format!("{path}.plan"),
+            format!("plan `{}` has `targets` of its own; name a plan for one cluster", plan.name),
+        );
         return None;
     }
     Some(plan)
@@ -63,7 +66,14 @@ fn open(raw: &raw::Nested, file: &Path, within: &[PathBuf]) -> Result<RestorePla
 }
 
 /// The steps of a nested plan, as those of the outer one from position `first` on. Those that come after nothing come after `after`.
-pub(super) fn steps(plan: RestorePlan, outer: &Name, first: usize, target: usize, after: &[usize], when: &[When]) -> Vec<Step> {
+pub(super) fn steps(
+    plan: RestorePlan,
+    outer: &Name,
+    first: usize,
+    target: usize,
+    after: &[usize],
+    when: &[When],
+) -> Vec<Step> {
     let step = |step: Step| {
         let mut flow = step.flow;
         flow.when.extend(when.iter().cloned());

@@ -136,7 +136,10 @@ fn usable(name: Option<&str>, steps: &[Step], problems: &mut Problems<'_>) -> Op
     match found.map(|at| (at, &steps[at].action)) {
         Some((at, Action::Gate(_))) => Some(Some(at)),
         Some(_) => {
-            problems.add("spec.usable", format!("step `{name}` is no gate; name the gate that opens when people can work again"));
+            problems.add(
+                "spec.usable",
+                format!("step `{name}` is no gate; name the gate that opens when people can work again"),
+            );
             None
         }
         None => {

@@ -55,7 +55,10 @@ pub(super) fn of_step(
             let found = names().position(|name| name == wanted);
             if found.is_none() {
                 let near = nearest(wanted, names()).map(|near| format!(", did you mean `{near}`?"));
-                let what = format!("there is no target `{wanted}`{}", near.unwrap_or_else(|| format!("; it has {}", listed())));
+                let what = format!(
+                    "there is no target `{wanted}`{}",
+                    near.unwrap_or_else(|| format!("; it has {}", listed()))
+                );
                 problems.add(&format!("{path}.target"), what);
             }
             found

@@ -81,10 +81,9 @@ fn every_key_is_documented() {
         known.extend(strange(text, at));
     }
     known.extend(keys(wrong(PLAN, "  rto", &format!("  {stranger}: 1\n  rto"))));
-    let spans = PLAN.replace("  rto", "  targets: {a: {cluster: x}}\n  rto").replace(
-        "apply: {}",
-        "apply: {}\n      when: {drill: true}\n      retry: {times: 1}",
-    );
+    let spans = PLAN
+        .replace("  rto", "  targets: {a: {cluster: x}}\n  rto")
+        .replace("apply: {}", "apply: {}\n      when: {drill: true}\n      retry: {times: 1}");
     let nested = PLAN.replace("apply: {}", "plan: {file: x}");
     for (text, at) in [(&spans, "{a: {"), (&spans, "when: {"), (&spans, "retry: {"), (&nested, "plan: {")] {
         known.extend(strange(text, at));

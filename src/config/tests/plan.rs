@@ -193,7 +193,10 @@ fn plans_in_one_another_are_told_what_is_wrong() {
     assert!(said("all.yaml", "gone.yaml").contains("cannot read"), "a file that is not there");
     assert!(said("all.yaml", "both.yaml").contains("the plans stand in one another"));
     assert!(said("      target: workload\n", "").contains("give the step `target` `management` or `workload`"));
-    assert!(said("target: workload", "target: workloat").contains("there is no target `workloat`, did you mean `workload`?"));
+    assert!(
+        said("target: workload", "target: workloat")
+            .contains("there is no target `workloat`, did you mean `workload`?")
+    );
     assert!(said("when: {drill: false}", "retry: {times: 1}").contains("is for single steps"));
     assert!(said("cluster: mgmt-1", "cluster: Mgmt_1").contains("no valid cluster name"));
 }

@@ -1,8 +1,8 @@
 //! The databases of an InfluxDB 1.x: `influxd restore -portable` makes those that are not there.
 
 use super::super::apply::EXISTS;
-use super::super::work::Tally;
 use super::super::summary::Outcome;
+use super::super::work::Tally;
 use super::outputs::INCOMPLETE;
 use super::{Outcomes, QUESTION, Way};
 use crate::command::INFLUXDB;

@@ -10,10 +10,10 @@ mod postgres;
 use std::time::Duration;
 
 use self::outputs::Outputs;
-use super::work::{Tally, Work};
 use super::files::require_source;
 use super::scale;
 use super::summary::Outcome;
+use super::work::{Tally, Work};
 use crate::cluster::Cluster;
 use crate::command::{INFLUXDB, Place, Record, shown};
 use crate::config::{Conflict, RestoreCommand, RestoreProgram};

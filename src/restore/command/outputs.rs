@@ -6,9 +6,9 @@ use futures::StreamExt;
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 
-use super::super::work::Work;
 use super::super::files::of_the_backup;
 use super::super::summary::Outcome;
+use super::super::work::Work;
 use crate::archive::frame;
 use crate::archive::index::Entry;
 use crate::command::{Exit, Input, Record, Running, Saved, discard};

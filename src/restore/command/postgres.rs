@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::apply::EXISTS;
-use super::super::work::Tally;
 use super::super::summary::Outcome;
+use super::super::work::Tally;
 use super::outputs::INCOMPLETE;
 use super::{Outcomes, QUESTION, Way, is_written, shown_database as shown};
 use crate::command::profiles::{BEGIN, COMMIT, feed, identifier, literal, query};

@@ -12,8 +12,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::Mutex;
 
-use super::super::work::Work;
 use super::super::files::of_the_backup;
+use super::super::work::Work;
 use super::contents;
 use crate::elastic::{Elastic, Refusal, Repeat, bulk_content, explain, in_path};
 use crate::error::{Error, Result};

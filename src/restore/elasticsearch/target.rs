@@ -4,9 +4,9 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::super::apply::EXISTS;
-use super::super::work::Work;
 use super::super::files::of_the_backup;
 use super::super::summary::Outcome;
+use super::super::work::Work;
 use super::contents::{self, HeldIndex};
 use super::load::{Load, Loaded};
 use super::settings::{self, Settings, at_first, at_last, loaded_of, mark_of, marked};

@@ -66,7 +66,8 @@ pub async fn read(state: &StateFolder, id: &RestoreId, vault: Option<&VaultPlace
             entry => earlier.add(entry),
         }
     }
-    let begin = begin.ok_or_else(|| Error::integrity(format!("the journal of restore {id} does not say how it began")))?;
+    let begin =
+        begin.ok_or_else(|| Error::integrity(format!("the journal of restore {id} does not say how it began")))?;
     if begin.format_version != JOURNAL_VERSION {
         return Err(Error::failed(format!("the journal of restore {id} has format version {}", begin.format_version))
             .hint("go on with the ckbackup that began it, or a newer one"));
@@ -126,7 +127,9 @@ mod tests {
             "toolVersion":"0","incidentStart":"2026-11-21T02:10:00Z","plan":"all","files":[],"runbooks":[],"targets":[],
             "conflict":"skip","leftOut":{}}"#;
         let began = began.replace('\n', "");
-        let text = format!("{began}\n{{\"entry\":\"stepBegan\",\"at\":\"2026-11-21T02:15:01Z\",\"step\":\"crds\"}}\n{{\"entry\":\"stepEn");
+        let text = format!(
+            "{began}\n{{\"entry\":\"stepBegan\",\"at\":\"2026-11-21T02:15:01Z\",\"step\":\"crds\"}}\n{{\"entry\":\"stepEn"
+        );
         std::fs::write(state.of(&id).join("journal.jsonl"), text).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let reading = runtime.block_on(read(&state, &id, None)).unwrap().unwrap();

@@ -9,10 +9,10 @@ use futures::StreamExt;
 
 use self::fate::{Fate, File};
 use self::writer::Writer;
-use super::work::{Tally, Work};
 use super::files::{HOLD_FILES, of_the_backup, require_source_of};
 use super::summary::Outcome;
 use super::tree::{self, Planned, in_runs};
+use super::work::{Tally, Work};
 use crate::config::RestoreObjects;
 use crate::error::Result;
 use crate::storage::{Object, Objects};

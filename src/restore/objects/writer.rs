@@ -13,9 +13,9 @@ use crate::config::Conflict;
 use crate::error::{Error, Result};
 use crate::reader::StoredFrame;
 use crate::restore::apply::EXISTS;
-use crate::restore::work::Work;
 use crate::restore::files::of_the_backup;
 use crate::restore::summary::Outcome;
+use crate::restore::work::Work;
 use crate::storage::{LargeUpload, Object, Objects, Put, Unreadable};
 
 /// Requests for small objects at the same time, in each run of frames.

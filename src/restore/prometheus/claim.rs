@@ -19,10 +19,10 @@ use crate::config::DataClaim;
 use crate::error::{Context, Error, Result};
 use crate::inventory::Metrics;
 use crate::reader::StoredFrame;
-use crate::restore::work::{Tally, Work};
 use crate::restore::files::of_the_backup;
 use crate::restore::scale;
 use crate::restore::summary::Outcome;
+use crate::restore::work::{Tally, Work};
 use crate::sources::{SILENCES, metrics_of};
 
 /// How long a question may take.

@@ -6,9 +6,9 @@ use super::{META, refusal};
 use crate::config::Conflict;
 use crate::error::{Context, Error, Result};
 use crate::inventory::Metrics;
-use crate::restore::work::{Tally, Work};
 use crate::restore::files::write_tree;
 use crate::restore::tree::{Planned, Tree};
+use crate::restore::work::{Tally, Work};
 use crate::sources::metrics_of;
 
 /// Writes the blocks, each visible to a Prometheus only when all of it is there.

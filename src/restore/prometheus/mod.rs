@@ -8,10 +8,10 @@ mod silences;
 mod writer;
 
 use self::silences::restore_silences;
-use super::work::{Tally, Work};
 use super::files::{of_the_backup, require_source};
 use super::summary::Failure;
 use super::tree::{self, Planned};
+use super::work::{Tally, Work};
 use crate::config::{BlocksTo, RestorePrometheus};
 use crate::error::{Error, Result};
 use crate::inventory::Metrics;

@@ -5,9 +5,9 @@ use jiff::Timestamp;
 use crate::archive::frame;
 use crate::config::{HttpServer, RestorePrometheus};
 use crate::error::{Error, Result};
-use crate::restore::work::{Tally, Work};
 use crate::restore::files::of_the_backup;
 use crate::restore::summary::Outcome;
+use crate::restore::work::{Tally, Work};
 use crate::sources::{Alertmanager, SILENCES, Silence};
 
 /// The rule by which silences are skipped that ended since the backup.

@@ -1,0 +1,317 @@
+//! `ckbackup drill run`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::alarm;
+use super::stage::{self, DrillTarget, Staged};
+use super::used::{backup_used, keys};
+use crate::archive::age::opened_of;
+use crate::cli::diff::stored_scopes;
+use crate::cli::restore::sites::{self, Opened};
+use crate::cli::restore::{live, person};
+use crate::cli::shared::{AttestArgs, ClusterArgs, IdentityArgs, PlaceArgs, TrustArgs};
+use crate::cli::words::{count, span};
+use crate::cli::{DONE, Global, Outcome, Output};
+use crate::clock::SystemClock;
+use crate::config::{self, Conflict, RestorePlan};
+use crate::drill::comparison::{Difference, with_cluster};
+use crate::drill::report::{Account, report};
+use crate::error::{Context, Error, Kind, Result};
+use crate::reader::{Counted, append_record, attest};
+use crate::report::model::{ExerciseKind, ExerciseReport, People, Verdict, VerificationOutcome};
+use crate::report::{Report, record_of, write_folder};
+use crate::restore::{Earlier, Experience, Journal, Restore, Restored, Site};
+use crate::vault::attestation::Level;
+use crate::vault::signature::Signer;
+
+/// Which plan, into what, from which backup.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// The plan's file
+    #[arg(short = 'f', long = "file", value_name = "PLAN")]
+    pub file: PathBuf,
+    /// Which of the file's plans
+    #[arg(long, value_name = "NAME")]
+    pub plan: Option<String>,
+    /// Where to: sandbox, a control plane that is thrown away; context, a scratch cluster
+    #[arg(long, value_enum, default_value_t, value_name = "TARGET", hide_possible_values = true)]
+    pub target: DrillTarget,
+    /// The context of one of the plan's targets: NAME=CONTEXT; again for each
+    #[arg(long = "target-context", value_name = "NAME=CONTEXT", help_heading = "Cluster")]
+    pub contexts: Vec<String>,
+    /// The folder with etcd and kube-apiserver for the sandbox [env: KUBEBUILDER_ASSETS]
+    #[arg(long, value_name = "DIR")]
+    pub assets: Option<PathBuf>,
+    /// Keep the sandbox's data and logs
+    #[arg(long)]
+    pub keep: bool,
+    /// Write the report into this folder: JSON, signed where --attest is given, HTML, Markdown and JUnit
+    #[arg(long, value_name = "DIR")]
+    pub report_dir: Option<PathBuf>,
+    /// The backup: an id, or the newest complete one whose signature holds; for a plan with several targets: NAME=ID
+    #[arg(long, value_name = "ID", default_value = "latest")]
+    pub backup: Vec<String>,
+    /// Manual steps are shown and taken as done; a sandbox asks nobody
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Who runs it, for the report; the user of this machine unless given
+    #[arg(long, value_name = "NAME", help_heading = "Report")]
+    pub ran_by: Option<String>,
+    /// Who approved it, for the report
+    #[arg(long, value_name = "NAME", help_heading = "Report")]
+    pub approved_by: Option<String>,
+    /// Write what came of it as metrics for a textfile collector
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    pub metrics_file: Option<PathBuf>,
+    /// Where backups are.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// Take vault and cluster from this schedule
+    #[arg(long, value_name = "SCHEDULE", help_heading = "Vault")]
+    pub schedule: Option<PathBuf>,
+    /// Whose signatures are trusted.
+    #[command(flatten)]
+    pub trust: TrustArgs,
+    /// Who signs what was proved.
+    #[command(flatten)]
+    pub attest: AttestArgs,
+    /// What opens the backup.
+    #[command(flatten)]
+    pub identity: IdentityArgs,
+    /// Where to, with --target context.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// What is printed.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Told {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    folder: Option<PathBuf>,
+    attested: bool,
+    report: ExerciseReport,
+}
+
+/// Rehearses, compares, reports, and signs what was proved.
+pub(super) async fn run(args: &RunArgs, global: &Global) -> Outcome {
+    let drilled = drill(args, global).await;
+    if let Some(file) = &args.metrics_file {
+        alarm::write(file, drilled.as_ref().ok(), global.now())?;
+    }
+    let (report, attested) = drilled?;
+    let told = Told { folder: args.report_dir.clone(), attested, report };
+    global.print(&told, |form| human(&told, form))?;
+    Ok(match told.report.verdict {
+        Verdict::Passed | Verdict::PassedWithGaps => DONE,
+        Verdict::Late => Kind::PastRto.exit_code(),
+        Verdict::Failed => Kind::Incomplete.exit_code(),
+        Verdict::Stopped => Kind::Interrupted.exit_code(),
+    })
+}
+
+async fn drill(args: &RunArgs, global: &Global) -> Result<(ExerciseReport, bool)> {
+    let plan = Arc::new(config::read_plan(&args.file, args.plan.as_deref())?);
+    let identities = args.identity.require(global).await?;
+    let signers = args.trust.read(global)?;
+    let signer = args.attest.read(global)?;
+    let (vault, cluster) = match plan.targets.is_empty() {
+        true => args.place.open(args.schedule.as_deref(), global).await?,
+        false => (args.place.open_vault(args.schedule.as_deref(), global).await?, String::new()),
+    };
+    let chosen = sites::choose_all(&plan, &vault, &cluster, &args.backup, signers.as_ref(), global).await?;
+    let mut opened = Vec::new();
+    for chosen in chosen {
+        opened.push(sites::open(&vault, chosen, identities.clone()).await?);
+    }
+    let recipients: Vec<String> = opened.iter().flat_map(|opened| opened.backup.manifest.recipients.clone()).collect();
+    let used_recipients = opened_of(&recipients, &identities);
+    let manifests: Vec<_> = opened.iter().map(|opened| &opened.backup.manifest).collect();
+    let staged = stage::set(&plan, &manifests, args, global).await?;
+    let rehearsed = rehearse(&plan, opened, &staged, args, global).await;
+    let struck = staged.strike(args.keep, global).await;
+    let rehearsed = rehearsed?;
+    struck?;
+    finish(&plan, rehearsed, &used_recipients, signer.as_ref(), args, global).await
+}
+
+/// A drill that was run, and not yet told.
+struct Rehearsed {
+    started: Timestamp,
+    finished: Timestamp,
+    restored: Restored,
+    opened: Vec<Opened>,
+    targets: Vec<crate::report::model::Target>,
+    comparisons: Vec<(String, Result<Difference, String>)>,
+}
+
+async fn rehearse(
+    plan: &Arc<RestorePlan>,
+    opened: Vec<Opened>,
+    staged: &Staged,
+    args: &RunArgs,
+    global: &Global,
+) -> Result<Rehearsed> {
+    let started = global.now();
+    let sites = opened.iter().zip(&staged.clusters).map(|(opened, cluster)| Site {
+        backup: opened.backup.clone(),
+        cluster: cluster.clone(),
+    });
+    let restore = Restore {
+        plan: plan.clone(),
+        sites: sites.collect(),
+        conflict: Conflict::default(),
+        storage: global.store_settings(),
+        dry_run: false,
+        stage: Some(staged.stage),
+        left_out: Default::default(),
+        incident_start: started,
+        clock: Arc::new(SystemClock),
+        operator: Arc::new(person::Person::new(args.yes, None)),
+        journal: Arc::new(Journal::none(global.progress())),
+        earlier: Earlier::default(),
+        experience: Experience::default(),
+        progress: global.progress(),
+        watcher: live::watcher(global),
+        cancel: global.cancel.clone(),
+    };
+    let restored = restore.run().await?;
+    let comparisons = match global.cancel.is_cancelled() {
+        true => Vec::new(),
+        false => compare(&opened, staged, global).await?,
+    };
+    let targets = staged.targets.clone();
+    Ok(Rehearsed { started, finished: global.now(), restored, opened, targets, comparisons })
+}
+
+/// Compares every backup with the cluster that it was restored into.
+async fn compare(opened: &[Opened], staged: &Staged, global: &Global) -> Result<Vec<(String, Result<Difference, String>)>> {
+    let mut comparisons = Vec::new();
+    for (opened, cluster) in opened.iter().zip(&staged.clusters) {
+        let of = opened.backup.manifest.cluster.clone();
+        let Some(cluster) = cluster else {
+            comparisons.push((of, Err("the plan needs no cluster".into())));
+            continue;
+        };
+        let scopes = stored_scopes(&opened.backup).await?;
+        let progress = global.progress();
+        let compared = tokio::select! {
+            biased;
+            () = global.cancel.cancelled() => Err("the drill was stopped".to_string()),
+            compared = with_cluster(&opened.backup, cluster, &scopes, progress.as_ref()) => Ok(compared?),
+        };
+        comparisons.push((of, compared));
+    }
+    Ok(comparisons)
+}
+
+async fn finish(
+    plan: &RestorePlan,
+    rehearsed: Rehearsed,
+    recipients: &[String],
+    signer: Option<&Signer>,
+    args: &RunArgs,
+    global: &Global,
+) -> Result<(ExerciseReport, bool)> {
+    let Rehearsed { started, finished, restored, opened, targets, comparisons } = rehearsed;
+    let all: Vec<&Opened> = opened.iter().collect();
+    let report = report(Account {
+        kind: ExerciseKind::Drill,
+        id: format!("{}-drill-{}", started.strftime("%Y%m%dT%H%M%SZ"), plan.name),
+        scenario: None,
+        plan,
+        summary: &restored.summary,
+        started,
+        finished,
+        targets,
+        people: People {
+            ran_by: args.ran_by.clone().or_else(|| global.variable("USER")),
+            approved_by: args.approved_by.clone(),
+        },
+        backups: opened.iter().map(|opened| backup_used(opened, started)).collect(),
+        manifests: opened.iter().map(|opened| &opened.backup.manifest).collect(),
+        keys: keys(&all, recipients, signer),
+        comparisons,
+        checks: Vec::new(),
+        actions: Vec::new(),
+    })?;
+    if let Some(dir) = &args.report_dir {
+        write_folder(&Report::Exercise(Box::new(report.clone())), dir, signer)?;
+    }
+    let attested = match signer {
+        Some(signer) => sign(&report, plan, &opened, signer, global).await?,
+        None => false,
+    };
+    if let Some(e) = restored.broken {
+        return Err(e.within("not all of the backup could be read"));
+    }
+    Ok((report, attested))
+}
+
+/// Records the drill, and attests every backup that came back whole.
+async fn sign(
+    report: &ExerciseReport,
+    plan: &RestorePlan,
+    opened: &[Opened],
+    signer: &Signer,
+    global: &Global,
+) -> Result<bool> {
+    let is_proved = report.verdict.is_good();
+    for opened in opened {
+        let (backup, at) = (&opened.backup, global.now());
+        let cluster = &backup.manifest.cluster;
+        let body = record_of(report)?;
+        append_record(backup.vault(), signer, cluster, &plan.name, at, body).await.context(|| "record the drill".into())?;
+        if !is_proved {
+            continue;
+        }
+        let verified: Vec<_> = report.verifications.iter().filter(|v| v.outcome == VerificationOutcome::Passed).collect();
+        let compared = verified.iter().map(|v| v.compared).sum();
+        let counted = Counted { objects: compared, bytes: backup.manifest.bytes(), members: Some(compared) };
+        let digest = opened.digest;
+        attest(backup.vault(), backup.folder(), digest, signer, Level::Restored, counted, at).await?;
+    }
+    Ok(is_proved)
+}
+
+fn human(told: &Told, form: Output) -> String {
+    let report = &told.report;
+    if form == Output::Name {
+        return format!("{}\n", report.id);
+    }
+    let mut text = String::new();
+    for backup in &report.backups {
+        let age = span(backup.age_seconds);
+        text.push_str(&format!("backup {} of {}, {age} old\n", backup.id, backup.cluster));
+    }
+    for it in &report.verifications {
+        text.push_str(&format!(
+            "{}: {}: {} compared, {} equal, {} missing, {} changed, {} extra\n",
+            it.subject,
+            it.outcome.words(),
+            count(it.compared),
+            count(it.equal),
+            count(it.missing),
+            count(it.changed),
+            count(it.extra)
+        ));
+    }
+    let gaps = report.coverage.iter().filter(|row| row.proved.is_gap()).count();
+    let rows = report.coverage.len();
+    text.push_str(&format!("coverage: {} of {rows} components shown, {gaps} not\n", rows - gaps));
+    let (took, limit) = (span(report.clock.achieved_seconds), span(report.clock.rto_seconds));
+    text.push_str(&format!("{}: restored in {took} of {limit}\n", report.verdict.words()));
+    for failure in report.not_restored.iter().take(10) {
+        text.push_str(&format!("  not restored: {}: {}\n", failure.what, failure.why));
+    }
+    match (&told.folder, told.attested) {
+        (Some(folder), _) => text.push_str(&format!("report: {}\n", folder.join("report.html").display())),
+        (None, _) => text.push_str("no report was written; --report-dir DIR writes one\n"),
+    }
+    text
+}

@@ -1,0 +1,277 @@
+//! What a drill or a restore came to, as a report.
+
+mod coverage;
+mod time;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+pub use self::coverage::coverage;
+use self::time::people_alone;
+use super::comparison::Difference;
+use crate::config::{Action as StepAction, RestorePlan};
+use crate::error::Result;
+use crate::report::model::{
+    Action, BackupUsed, ClockReading, Deviation, DifferenceNamed, Erasure, ErasureStatus, ExerciseKind, ExerciseReport,
+    ItemCounts, KeyUsed, NotExercised, NotRestored, People, PlanUsed, Prediction, Proved, REPORT_SCHEMA, Scenario,
+    SignOff, StepOutcome, StepReport, Target, TargetKind, Verdict, Verification, VerificationKind, VerificationOutcome,
+};
+use crate::restore::{Items, RestoreStatus, RestoreSummary, StepStatus, StepSummary};
+use crate::vault::manifest::Manifest;
+
+/// How many differences are named; the report says how many there are.
+const DIFFERENCES_NAMED: usize = 200;
+
+/// Everything that a report is made from.
+pub struct Account<'a> {
+    /// A rehearsal, or the real thing.
+    pub kind: ExerciseKind,
+    /// By which the report is told from others.
+    pub id: String,
+    /// What was rehearsed.
+    pub scenario: Option<Scenario>,
+    /// The plan.
+    pub plan: &'a RestorePlan,
+    /// What came of it.
+    pub summary: &'a RestoreSummary,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ended, comparison and all.
+    pub finished: Timestamp,
+    /// Where to.
+    pub targets: Vec<Target>,
+    /// Who.
+    pub people: People,
+    /// From what.
+    pub backups: Vec<BackupUsed>,
+    /// Their manifests.
+    pub manifests: Vec<&'a Manifest>,
+    /// With which keys.
+    pub keys: Vec<KeyUsed>,
+    /// What was compared, by the cluster whose backup it is; or why it was not.
+    pub comparisons: Vec<(String, Result<Difference, String>)>,
+    /// What else was checked.
+    pub checks: Vec<Verification>,
+    /// Corrective actions that are still open.
+    pub actions: Vec<Action>,
+}
+
+/// The report.
+pub fn report(account: Account<'_>) -> Result<ExerciseReport> {
+    let steps: Vec<StepReport> = account.summary.steps.iter().map(|step| step_report(&account, step)).collect();
+    let mut verifications: Vec<_> = account.comparisons.iter().map(|(of, found)| objects(of, found)).collect();
+    verifications.extend(account.summary.steps.iter().filter_map(|step| data(account.plan, step)));
+    verifications.extend(account.checks.iter().cloned());
+    let coverage = coverage(&account.manifests, account.plan, account.summary, &account.comparisons)?;
+    let mut report = ExerciseReport {
+        schema: REPORT_SCHEMA.into(),
+        id: account.id.clone(),
+        kind: account.kind,
+        verdict: Verdict::Passed,
+        started: account.started,
+        finished: account.finished,
+        tool_version: env!("CARGO_PKG_VERSION").into(),
+        clock: clock(account.summary),
+        erasure: erasure(&account),
+        not_restored: account.summary.failures.iter().map(not_restored).collect(),
+        not_exercised: not_exercised(&account),
+        deviations: account.summary.steps.iter().filter_map(deviation).collect(),
+        plan: PlanUsed { name: account.plan.name.to_string(), sha256: account.plan.version() },
+        scenario: account.scenario,
+        targets: account.targets,
+        people: account.people,
+        backups: account.backups,
+        keys: account.keys,
+        steps,
+        coverage,
+        verifications,
+        actions: account.actions,
+        sign_off: SignOff::to_fill_in(),
+    };
+    report.verdict = verdict(account.summary, &report);
+    Ok(report)
+}
+
+fn verdict(summary: &RestoreSummary, report: &ExerciseReport) -> Verdict {
+    let differs = report.verifications.iter().any(|it| it.outcome == VerificationOutcome::Failed);
+    let is_open = |step: &StepReport| matches!(step.outcome, StepOutcome::Failed | StepOutcome::Incomplete | StepOutcome::NotRun);
+    let has_gaps = !report.not_exercised.is_empty() || report.coverage.iter().any(|row| row.proved.is_gap());
+    match summary.status {
+        RestoreStatus::Stopped => Verdict::Stopped,
+        _ if differs || !report.not_restored.is_empty() || report.steps.iter().any(is_open) => Verdict::Failed,
+        _ if !report.clock.met => Verdict::Late,
+        _ if has_gaps => Verdict::PassedWithGaps,
+        _ => Verdict::Passed,
+    }
+}
+
+fn step_report(account: &Account<'_>, step: &StepSummary) -> StepReport {
+    StepReport {
+        name: step.name.clone(),
+        kind: step.kind.clone(),
+        target: step.target.clone(),
+        started: step.started,
+        finished: step.ended,
+        outcome: match step.status {
+            StepStatus::Done | StepStatus::Planned => StepOutcome::Done,
+            StepStatus::Incomplete => StepOutcome::Incomplete,
+            StepStatus::Failed => StepOutcome::Failed,
+            StepStatus::NotRun => StepOutcome::NotRun,
+            StepStatus::LeftOut => StepOutcome::Skipped,
+            StepStatus::NotExercised => StepOutcome::NotExercised,
+        },
+        retries: step.tries.saturating_sub(1),
+        machine_seconds: (step.seconds - step.people_seconds).max(0.0),
+        people_seconds: step.people_seconds,
+        items: counts(&step.items),
+        expected_seconds: step.expected_seconds,
+        critical: account.summary.critical_path.contains(&step.name),
+        note: step.note.clone(),
+    }
+}
+
+fn counts(items: &Items) -> ItemCounts {
+    let Items { created, updated, unchanged, skipped, failed } = *items;
+    ItemCounts { created, updated, unchanged, skipped, failed }
+}
+
+fn clock(summary: &RestoreSummary) -> ClockReading {
+    let people = people_alone(&summary.steps);
+    let rto = &summary.rto;
+    ClockReading {
+        incident_start: rto.incident_start,
+        rto_seconds: rto.limit_seconds,
+        achieved_seconds: rto.elapsed_seconds,
+        met: rto.met,
+        usable_seconds: rto.usable_seconds,
+        machine_seconds: (rto.elapsed_seconds - people).max(0.0),
+        people_seconds: people,
+        prediction: Some(Prediction {
+            predicted_seconds: summary.predicted_seconds,
+            actual_seconds: rto.elapsed_seconds,
+        }),
+    }
+}
+
+/// Objects of a cluster, field by field.
+fn objects(of: &str, found: &Result<Difference, String>) -> Verification {
+    let difference = match found {
+        Ok(difference) => difference,
+        Err(why) => {
+            let empty = Verification::new(of, VerificationKind::Objects, VerificationOutcome::NotExercised);
+            return Verification { note: Some(why.clone()), ..empty };
+        }
+    };
+    let outcome = if difference.is_empty() { VerificationOutcome::Passed } else { VerificationOutcome::Failed };
+    let [missing, extra, changed] = [difference.missing.len(), difference.extra.len(), difference.changed.len()];
+    let named = |object: &String, what: &str| DifferenceNamed { object: object.clone(), what: what.into() };
+    let missed = difference.missing.iter().map(|object| named(object, "missing"));
+    let surplus = difference.extra.iter().map(|object| named(object, "extra"));
+    let differing = difference.changed.iter().map(|changed| named(&changed.object, &changed.paths.join(", ")));
+    Verification {
+        compared: difference.equal + (missing + changed) as u64,
+        equal: difference.equal,
+        missing: missing as u64,
+        extra: extra as u64,
+        changed: changed as u64,
+        ignored: difference.ignored.clone(),
+        differences: missed.chain(differing).chain(surplus).take(DIFFERENCES_NAMED).collect(),
+        note: Some(difference.problems.join("; ")).filter(|problems| !problems.is_empty()),
+        ..Verification::new(of, VerificationKind::Objects, outcome)
+    }
+}
+
+/// Data of a source, which its step compares by itself: by digest, by count, by query, by rows.
+fn data(plan: &RestorePlan, step: &StepSummary) -> Option<Verification> {
+    let action = &plan.steps.iter().find(|planned| planned.name == *step.name.as_str())?.action;
+    let (kind, source) = match action {
+        StepAction::Files(wanted) => (VerificationKind::Files, &wanted.source),
+        StepAction::Objects(wanted) => (VerificationKind::Files, &wanted.source),
+        StepAction::Prometheus(wanted) => (VerificationKind::Metrics, &wanted.source),
+        StepAction::Elasticsearch(wanted) => (VerificationKind::Documents, &wanted.source),
+        StepAction::Command(wanted) => (VerificationKind::Rows, &wanted.source),
+        _ => return None,
+    };
+    let outcome = match step.status {
+        StepStatus::Done => VerificationOutcome::Passed,
+        StepStatus::Failed | StepStatus::Incomplete => VerificationOutcome::Failed,
+        _ => VerificationOutcome::NotExercised,
+    };
+    let items = &step.items;
+    let equal = items.created + items.updated + items.unchanged;
+    Some(Verification {
+        compared: equal + items.failed,
+        equal,
+        missing: items.failed,
+        note: step.note.clone(),
+        ..Verification::new(format!("{source} ({})", step.name), kind, outcome)
+    })
+}
+
+fn not_restored(failure: &crate::restore::Failure) -> NotRestored {
+    NotRestored { step: Some(failure.step.clone()), what: failure.object.clone(), why: failure.why.clone() }
+}
+
+fn not_exercised(account: &Account<'_>) -> Vec<NotExercised> {
+    let mut all: Vec<NotExercised> = Vec::new();
+    for step in account.summary.steps.iter().filter(|step| step.status == StepStatus::NotExercised) {
+        let why = step.note.clone().unwrap_or_default();
+        all.push(NotExercised { what: format!("step {}", step.name), why, count: None });
+    }
+    let mut rules: BTreeMap<&str, u64> = BTreeMap::new();
+    for (_, difference) in &account.comparisons {
+        for (rule, count) in difference.iter().flat_map(|difference| &difference.ignored) {
+            *rules.entry(rule).or_default() += count;
+        }
+    }
+    let why = |rule: &str| {
+        let known = crate::restore::RULES.iter().find(|known| known.name == rule);
+        known.map_or_else(|| "it is not compared".to_string(), |known| known.what.to_string())
+    };
+    let ruled = |(rule, count): (&str, u64)| NotExercised { what: rule.into(), why: why(rule), count: Some(count) };
+    all.extend(rules.into_iter().map(ruled));
+    let not_selected = account.summary.not_selected.iter().map(|(kind, count)| NotExercised {
+        what: kind.clone(),
+        why: "no step of the plan takes it".into(),
+        count: Some(*count),
+    });
+    all.extend(not_selected);
+    all
+}
+
+/// Steps that somebody left out, and those that had to be tried again.
+fn deviation(step: &StepSummary) -> Option<Deviation> {
+    let why = step.note.clone().unwrap_or_default();
+    match step.status {
+        StepStatus::LeftOut if !why.starts_with("the backup has no") => {
+            Some(Deviation { what: format!("step {} was left out", step.name), why })
+        }
+        _ if step.tries > 1 => Some(Deviation { what: format!("step {} was tried {} times", step.name, step.tries), why }),
+        _ => None,
+    }
+}
+
+/// The step by which people who were erased since the backup are erased again.
+fn erasure(account: &Account<'_>) -> Erasure {
+    let thrown_away = account.targets.iter().all(|target| target.kind == TargetKind::Sandbox) && !account.targets.is_empty();
+    let planned = account.plan.steps.iter().find(|step| match &step.action {
+        StepAction::Manual(manual) => step.name.as_str().contains("erasure") || manual.title.contains("Art. 17"),
+        _ => false,
+    });
+    let step = planned.map(|step| step.name.to_string());
+    let done = planned.and_then(|planned| account.summary.steps.iter().find(|done| planned.name == *done.name.as_str()));
+    let status = match done.map(|done| done.status) {
+        _ if thrown_away => ErasureStatus::NotNeeded,
+        None => ErasureStatus::NotInPlan,
+        Some(StepStatus::Done) => ErasureStatus::Done,
+        Some(_) => ErasureStatus::NotDone,
+    };
+    let note = thrown_away.then(|| "what was restored was thrown away after the drill".to_string());
+    Erasure { status, step, note }
+}
+
+/// What a row of the inventory says of one that nothing proves.
+pub(crate) fn is_proved(proved: Proved) -> bool {
+    proved == Proved::Restored
+}

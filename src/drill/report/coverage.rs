@@ -1,0 +1,120 @@
+//! How far the way back of each component was proved.
+
+use std::collections::BTreeMap;
+
+use crate::config::{Component, RestorePlan, SavedBy, components};
+use crate::drill::comparison::{Compared, Difference};
+use crate::error::Result;
+use crate::report::model::{CoverageRow, Proved};
+use crate::restore::{RestoreSummary, StepStatus, StepSummary};
+use crate::vault::manifest::Manifest;
+
+/// Every row of the component table, gaps first.
+pub fn coverage(
+    manifests: &[&Manifest],
+    plan: &RestorePlan,
+    summary: &RestoreSummary,
+    comparisons: &[(String, Result<Difference, String>)],
+) -> Result<Vec<CoverageRow>> {
+    let seen = Seen { manifests, plan, summary, comparisons };
+    let mut rows: Vec<CoverageRow> = components()?.iter().map(|component| seen.row(component)).collect();
+    let rank = |proved: Proved| Proved::ALL.iter().position(|known| *known == proved);
+    rows.sort_by_key(|row| rank(row.proved));
+    Ok(rows)
+}
+
+struct Seen<'a> {
+    manifests: &'a [&'a Manifest],
+    plan: &'a RestorePlan,
+    summary: &'a RestoreSummary,
+    comparisons: &'a [(String, Result<Difference, String>)],
+}
+
+impl Seen<'_> {
+    fn row(&self, component: &Component) -> CoverageRow {
+        let mut proofs: Vec<(Proved, String)> = component.saved_by.iter().map(|by| self.proof(component, *by)).collect();
+        let rank = |proved: Proved| Proved::ALL.iter().position(|known| *known == proved);
+        proofs.sort_by_key(|(proved, _)| rank(*proved));
+        // What is saved in several ways is proved as far as the worst of them.
+        let proved = proofs.first().map_or(Proved::NotCovered, |(proved, _)| *proved);
+        CoverageRow {
+            component: component.name.clone(),
+            namespaces: component.namespaces.iter().map(ToString::to_string).collect(),
+            state: component.state.clone(),
+            saved_by: component.saved_by.iter().map(|by| by.as_str().to_string()).collect(),
+            proved,
+            evidence: proofs.into_iter().map(|(_, evidence)| evidence).collect::<Vec<_>>().join("; "),
+        }
+    }
+
+    fn proof(&self, component: &Component, by: SavedBy) -> (Proved, String) {
+        match by {
+            SavedBy::Kubernetes => self.objects(component),
+            _ => self.data(component, by),
+        }
+    }
+
+    /// Objects in the component's namespaces, or of its kinds where it has none of its own.
+    fn objects(&self, component: &Component) -> (Proved, String) {
+        let mut all = Compared::default();
+        let mut why = None;
+        for (_, found) in self.comparisons {
+            match found {
+                Ok(difference) => all.add(&difference.of(|resource, namespace| {
+                    let in_namespace = component.namespaces.iter().any(|own| own.as_str() == namespace);
+                    in_namespace || component.kinds.iter().any(|kind| kind.is_of(resource))
+                })),
+                Err(reason) => why = Some(reason.clone()),
+            }
+        }
+        match all {
+            _ if self.manifests.iter().all(|manifest| manifest.sources.iter().all(|s| s.kind != "kubernetes")) => {
+                (Proved::NotCovered, "objects: the backup has no source of kind kubernetes".into())
+            }
+            Compared { equal: 0, missing: 0, changed: 0 } => match why {
+                Some(why) => (Proved::NotExercised, format!("objects: {why}")),
+                None => (Proved::NotCovered, "objects: none of them is in the backup".into()),
+            },
+            Compared { equal, missing: 0, changed: 0 } => {
+                (Proved::Restored, format!("objects: {equal} restored, and equal field by field"))
+            }
+            Compared { equal, missing, changed } => (
+                Proved::Readable,
+                format!("objects: {missing} missing and {changed} changed after the restore, {equal} equal"),
+            ),
+        }
+    }
+
+    /// Sources of a kind whose steps belong to the component.
+    fn data(&self, component: &Component, by: SavedBy) -> (Proved, String) {
+        let kind = by.as_str();
+        let is_saved = self.manifests.iter().flat_map(|m| &m.sources).any(|source| source.kind == kind);
+        if !is_saved {
+            return (Proved::NotCovered, format!("{kind}: the backup has no such source"));
+        }
+        let steps = self.steps_of(component, by);
+        let done = steps.iter().filter(|step| step.status == StepStatus::Done).count();
+        match steps.first() {
+            None => (Proved::Readable, format!("{kind}: the backup has it; the plan has no step that brings it back")),
+            Some(_) if done == steps.len() => {
+                let items: u64 = steps.iter().map(|step| step.items.total()).sum();
+                (Proved::Restored, format!("{kind}: {items} items restored and compared by the step itself"))
+            }
+            Some(step) => {
+                let note = step.note.as_deref().unwrap_or("it did not come to its end");
+                (Proved::NotExercised, format!("{kind}: step {}: {note}", step.name))
+            }
+        }
+    }
+
+    /// The steps of the plan that bring back data of a kind, for this component: those that the table names, by the last part of their names.
+    fn steps_of(&self, component: &Component, by: SavedBy) -> Vec<&StepSummary> {
+        let named: BTreeMap<&str, ()> =
+            component.comes_back_by.values().flatten().map(|step| (step.as_str(), ())).collect();
+        let last = |name: &str| name.rsplit('/').next().unwrap_or_default().to_string();
+        let of_kind = self.plan.steps.iter().filter(|step| by.comes_back_by(&step.action));
+        let names: Vec<&str> = of_kind.map(|step| step.name.as_str()).collect();
+        let steps = self.summary.steps.iter().filter(|step| names.contains(&step.name.as_str()));
+        steps.filter(|step| named.contains_key(last(&step.name).as_str())).collect()
+    }
+}
