@@ -9,6 +9,7 @@
 //!     └ scheduler                       when a run is due
 //!        └ drill                        a scratch control plane; what came back, compared
 //!           └ backup  restore  rotation one run; one plan; which backups stay
+//!             report                  what a drill, a restore and a quarter came to, for people and programs
 //!              └ reader                 a committed backup: trust, index, members, verification
 //!                 └ sources ─ cluster   what is backed up; the only door to the Kubernetes API
 //!                   command   elastic     a command, here or in a pod; an Elasticsearch or OpenSearch server
@@ -58,6 +59,7 @@ pub mod object_path;
 pub mod observe;
 pub mod progress;
 pub mod reader;
+pub mod report;
 pub mod restore;
 pub mod rotation;
 pub mod scheduler;

@@ -8,7 +8,7 @@ const LEVELS: &[&[&str]] = &[
     &["observe"],
     &["scheduler"],
     &["drill"],
-    &["backup", "restore", "rotation"],
+    &["backup", "restore", "rotation", "report"],
     &["reader"],
     &["sources"],
     &["command", "elastic"],
