@@ -18,7 +18,7 @@
 //!                   storage             buckets and folders: opened, listed, read, written
 //!                    └ config           schedules and plans, checked
 //!                      member  object_path  inventory  direct
-//!                        progress  clock  error
+//!                        progress  clock  error  words
 //! ```
 //!
 //! A module uses what stands below it. Modules of one layer do not use each other, except that `sources` uses
@@ -66,3 +66,4 @@ pub mod scheduler;
 pub mod sources;
 pub mod storage;
 pub mod vault;
+pub mod words;

@@ -33,7 +33,6 @@ mod validate;
 mod verify;
 mod window;
 mod witness;
-mod words;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
@@ -42,6 +41,7 @@ pub use self::output::Output;
 pub use self::start::main;
 pub use self::telemetry::LogFormat;
 use crate::error::Result;
+use crate::words;
 
 /// What a verb came to: the exit code, or the failure that decides it.
 pub type Outcome = Result<u8>;
