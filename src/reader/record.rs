@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use crate::config::Name;
 use crate::error::{Error, Kind, Result};
+use crate::vault::quarter::Quarter;
 use crate::vault::record::{RECORDS, Record, RecordBody, RecordKind, RecordName};
 use crate::vault::signature::{SignedBy, Signer, Signers};
 use crate::vault::{Created, Listed, ReadError, Vault};
@@ -41,6 +42,8 @@ pub struct Records {
     pub refused: Vec<(String, Error)>,
     /// Those of kinds that this program does not know; their signatures were not looked at.
     pub unknown: Vec<String>,
+    /// The first quarter that has any, wanted or not.
+    pub first: Option<Quarter>,
 }
 
 /// Signs a record and stores it; gives its key. Nothing is overwritten: one of the same second gets the next free key.
@@ -84,7 +87,11 @@ pub async fn records(
     let mut records = Records::default();
     let mut keys = Vec::new();
     for Listed { key, bytes } in vault.list(&format!("{cluster}/{RECORDS}")).await? {
-        let Some(name) = RecordName::parse(cluster, &key).filter(&is_wanted) else { continue };
+        let Some(name) = RecordName::parse(cluster, &key) else { continue };
+        records.first = Some(records.first.map_or(name.quarter, |first| first.min(name.quarter)));
+        if !is_wanted(&name) {
+            continue;
+        }
         match RecordKind::parse(&name.kind) {
             None => records.unknown.push(key),
             Some(_) if bytes > LARGEST => {
