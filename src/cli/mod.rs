@@ -17,7 +17,9 @@ mod man;
 mod metrics_file;
 mod output;
 mod progress;
+mod proof_report;
 mod rbac;
+mod record;
 mod report;
 mod restore;
 mod rotate;
@@ -105,6 +107,7 @@ enum Verb {
     Diff(diff::DiffArgs),
     Restore(restore::RestoreArgs),
     Rotate(rotate::RotateArgs),
+    Report(report::ReportArgs),
     Rbac(rbac::RbacArgs),
     Schedule(schedule::ScheduleArgs),
     Scheduler(scheduler::SchedulerArgs),
@@ -141,6 +144,7 @@ async fn dispatch(verb: Verb, global: &Global) -> Outcome {
         Verb::Restore(args) => restore::run(&args, global).await,
         Verb::Rotate(args) => rotate::run(&args, global).await,
         Verb::Scheduler(args) => scheduler::run(&args, global).await,
+        Verb::Report(args) => global.stoppable(report::run(&args, global)).await,
         Verb::Rbac(args) => rbac::run(&args, global),
         Verb::Schedule(args) => schedule::run(&args, global),
         Verb::Demo(args) => demo::run(&args, global).await,
