@@ -9,6 +9,7 @@
 //!     └ scheduler                       when a run is due
 //!        └ drill                        a scratch control plane; what came back, compared
 //!           └ backup  restore  rotation one run; one plan; which backups stay
+//!             report                  what a drill, a restore and a quarter came to, for people and programs
 //!              └ reader                 a committed backup: trust, index, members, verification
 //!                 └ sources ─ cluster   what is backed up; the only door to the Kubernetes API
 //!                   command   elastic     a command, here or in a pod; an Elasticsearch or OpenSearch server
@@ -17,7 +18,7 @@
 //!                   storage             buckets and folders: opened, listed, read, written
 //!                    └ config           schedules and plans, checked
 //!                      member  object_path  inventory  direct
-//!                        progress  clock  error
+//!                        progress  clock  error  words
 //! ```
 //!
 //! A module uses what stands below it. Modules of one layer do not use each other, except that `sources` uses
@@ -58,9 +59,11 @@ pub mod object_path;
 pub mod observe;
 pub mod progress;
 pub mod reader;
+pub mod report;
 pub mod restore;
 pub mod rotation;
 pub mod scheduler;
 pub mod sources;
 pub mod storage;
 pub mod vault;
+pub mod words;

@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{ArgGroup, Args};
+use jiff::civil::Date;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use self::summary::{human, summarize, tell_problems, verdict};
 use super::metrics_file::{MetricsFileArgs, look};
+use super::record::record;
 use super::rotate::{self, Rotated, rotate};
 use super::shared::ClusterArgs;
 use super::window::{Admission, Held, admit, open_window, stop_at_close, take_lease};
@@ -28,6 +30,7 @@ use crate::sources::{Command, Elasticsearch, Files, Kubernetes, ObjectStorage, P
 use crate::storage::StoreSettings;
 use crate::vault::Vault;
 use crate::vault::manifest::{Manifest, Status, WindowRecord};
+use crate::vault::record::{BackupRecord, RecordBody};
 use crate::vault::signature::Signer;
 
 /// At night nobody is there to start it again: how long a source that could not be read is left alone, each time.
@@ -144,13 +147,14 @@ async fn take_backup(
     witness: &Witness,
     global: &Global,
 ) -> Outcome {
-    let began = global.now();
+    let (began, in_window) = (global.now(), timing.is_some());
     let outcome = match commit(schedule, timing, wanted, cluster, witness, global).await {
         Ok(Ended::Committed(done)) => conclude(&done, witness, global).await,
         Ok(Ended::Before(taken)) => return tell_taken(&taken, global),
         Err(e) => {
             if is_failure(e.kind()) {
                 witness.ring(Reason::BackupFailed, &e.one_line()).await;
+                witness.failed(began, in_window, &e.one_line()).await;
             }
             Err(e)
         }
@@ -173,6 +177,8 @@ struct Done {
     ready: Ready,
     manifest: Manifest,
     seconds: f64,
+    /// The night that it is of, where it was one of a window.
+    night: Option<Date>,
     /// What is to be told of a run that was not done when its window closed.
     closed: Option<String>,
 }
@@ -209,8 +215,10 @@ async fn commit(
     let taken = take(&ready, &wanted, night.as_ref(), stop.clone(), global).await;
     ready.release().await;
     let manifest = taken?;
+    let date = night.as_ref().map(|(_, night)| night.date);
     let closed = night.and_then(|(_, night)| at_close(&manifest, &night, &stop));
-    Ok(Ended::Committed(Box::new(Done { ready: *ready, manifest, seconds: begin.elapsed().as_secs_f64(), closed })))
+    let seconds = begin.elapsed().as_secs_f64();
+    Ok(Ended::Committed(Box::new(Done { ready: *ready, manifest, seconds, night: date, closed })))
 }
 
 /// What is to be told of a run that was not done when its window closed.
@@ -225,7 +233,9 @@ fn at_close(manifest: &Manifest, night: &Night, stop: &CancellationToken) -> Opt
 
 /// What comes after the commit: older backups are rotated, and everybody is told.
 async fn conclude(done: &Done, witness: &Witness, global: &Global) -> Outcome {
-    let Done { ready, manifest, seconds, closed } = done;
+    let Done { ready, manifest, seconds, night, closed } = done;
+    let body = RecordBody::Backup(BackupRecord::of(manifest, *night)?);
+    record(&ready.vault, &ready.signer, &ready.schedule, body).await;
     if let Some(note) = closed {
         global.warn(note);
         witness.ring(Reason::WindowClosed, note).await;

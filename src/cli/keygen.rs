@@ -27,7 +27,7 @@ struct SigningFiles {
     key: &'static str,
     public: &'static str,
     trusted: &'static str,
-    signs: Purpose,
+    signs: &'static [Purpose],
     purposes: [&'static str; 3],
 }
 
@@ -35,7 +35,7 @@ const SIGNING: SigningFiles = SigningFiles {
     key: "signing_key",
     public: "signing_key.pub",
     trusted: "allowed_signers",
-    signs: Purpose::Backup,
+    signs: &[Purpose::Backup, Purpose::Record],
     purposes: [
         "signs backups. Into the cluster, where signing.keyFile of the schedule says; nowhere else",
         "the public half of it",
@@ -47,7 +47,7 @@ const ATTESTING: SigningFiles = SigningFiles {
     key: "attesting_key",
     public: "attesting_key.pub",
     trusted: "allowed_attesters",
-    signs: Purpose::Attestation,
+    signs: &[Purpose::Attestation, Purpose::ProofRecord, Purpose::Report],
     purposes: [
         "signs what was verified (--attest). With the keeper; not in the cluster",
         "the public half of it",
@@ -170,7 +170,7 @@ fn signing_files(files: &SigningFiles, principal: &str, report: &mut Report) -> 
     let text = key.to_openssh(LineEnding::LF).context(|| "write the signing key".into())?;
     let public = key.public_key().to_openssh().context(|| "write the signing key".into())?;
     let data = public.split(' ').take(2).collect::<Vec<_>>().join(" ");
-    let namespace = files.signs.namespace();
+    let namespaces = files.signs.iter().map(|purpose| purpose.namespace()).collect::<Vec<_>>().join(",");
     report.signer = Some(key.fingerprint(HashAlg::Sha256).to_string());
     let [for_key, for_public, for_trusted] = files.purposes;
     Ok([
@@ -183,7 +183,7 @@ fn signing_files(files: &SigningFiles, principal: &str, report: &mut Report) -> 
         },
         NewFile {
             name: files.trusted.into(),
-            text: Zeroizing::new(format!("{principal} namespaces=\"{namespace}\" {data}\n")),
+            text: Zeroizing::new(format!("{principal} namespaces=\"{namespaces}\" {data}\n")),
             secret: false,
             purpose: for_trusted,
         },

@@ -5,7 +5,7 @@ use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::report::{self, ProofReport, SignatureReport};
+use super::proof_report::{self, ProofReport, SignatureReport};
 use super::shared::{TrustArgs, VaultArgs};
 use super::table::Table;
 use super::{DONE, Global, Outcome, Output, words};
@@ -108,7 +108,7 @@ fn committed(backup: &Committed) -> Row {
         status: manifest.status.to_string(),
         started: Some(manifest.started),
         finished: Some(manifest.finished),
-        seconds: Some(report::seconds(manifest)),
+        seconds: Some(proof_report::seconds(manifest)),
         schedule: Some(manifest.schedule.clone()),
         sources: sources.map(|s| s.name.clone()).collect(),
         items: Some(manifest.items()),

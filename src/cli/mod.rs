@@ -19,7 +19,9 @@ mod metrics_file;
 mod output;
 mod plan;
 mod progress;
+mod proof_report;
 mod rbac;
+mod record;
 mod report;
 mod restore;
 mod rotate;
@@ -35,7 +37,6 @@ mod validate;
 mod verify;
 mod window;
 mod witness;
-mod words;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
@@ -44,6 +45,7 @@ pub use self::output::Output;
 pub use self::start::main;
 pub use self::telemetry::LogFormat;
 use crate::error::Result;
+use crate::words;
 
 /// What a verb came to: the exit code, or the failure that decides it.
 pub type Outcome = Result<u8>;
@@ -109,6 +111,7 @@ enum Verb {
     Ack(ack::AckArgs),
     Plan(plan::PlanArgs),
     Rotate(rotate::RotateArgs),
+    Report(report::ReportArgs),
     Rbac(rbac::RbacArgs),
     Schedule(schedule::ScheduleArgs),
     Scheduler(scheduler::SchedulerArgs),
@@ -147,6 +150,7 @@ async fn dispatch(verb: Verb, global: &Global) -> Outcome {
         Verb::Plan(args) => global.stoppable(plan::run(&args, global)).await,
         Verb::Rotate(args) => rotate::run(&args, global).await,
         Verb::Scheduler(args) => scheduler::run(&args, global).await,
+        Verb::Report(args) => global.stoppable(report::run(&args, global)).await,
         Verb::Rbac(args) => rbac::run(&args, global),
         Verb::Schedule(args) => schedule::run(&args, global),
         Verb::Demo(args) => demo::run(&args, global).await,

@@ -11,12 +11,15 @@ use super::metrics_file::{MetricsFileArgs, look_at_all, trust};
 use super::shared::{AttestArgs, TrustArgs, VaultArgs};
 use super::table::Table;
 use super::{DONE, Global, Outcome, Output, words};
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
 use crate::config::{self, DEFAULT_KEEP, Schedule};
 use crate::error::{Error, Kind, Result};
 use crate::observe::{Check, CheckKind};
+use crate::reader::append_record;
 use crate::rotation::{self, Decided, Decision, Removal, Rotation};
 use crate::vault::Vault;
+use crate::vault::layout::BackupId;
+use crate::vault::record::{RecordBody, RotationRecord};
 use crate::vault::signature::{Signer, Signers};
 
 const EXAMPLES: &str = "\
@@ -179,6 +182,9 @@ pub(super) async fn rotate(vault: &Vault, cluster: &str, wanted: &Wanted<'_>, gl
             removals = rotation.apply(&decided) => removals?,
         },
     };
+    if let Some(attester) = attester {
+        record_removals(vault, cluster, attester, keep, &removals).await;
+    }
     let mut report = report(vault, cluster, keep, dry_run, &decided, &removals);
     if !dry_run {
         match rotation.end_uploads().await {
@@ -188,6 +194,23 @@ pub(super) async fn rotate(vault: &Vault, cluster: &str, wanted: &Wanted<'_>, gl
         }
     }
     Ok(Rotated { report, decided, removals })
+}
+
+/// Records what was removed, for each schedule by itself. That it cannot be recorded changes nothing.
+async fn record_removals(vault: &Vault, cluster: &str, attester: &Signer, keep: u32, removals: &[Removal]) {
+    let mut by_schedule: BTreeMap<&str, Vec<BackupId>> = BTreeMap::new();
+    for removal in removals.iter().filter(|removal| matches!(removal.outcome, rotation::Outcome::Removed)) {
+        by_schedule.entry(removal.id.schedule()).or_default().push(removal.id.clone());
+    }
+    for (schedule, removed) in by_schedule {
+        let written = async {
+            let body = RecordBody::Rotation(RotationRecord { keep, removed });
+            append_record(vault, attester, cluster, &schedule.parse()?, SystemClock.now(), body).await
+        };
+        if let Err(e) = written.await {
+            tracing::warn!(error = %e.one_line(), "what was removed is not recorded in the vault");
+        }
+    }
 }
 
 fn interrupted() -> Error {

@@ -20,12 +20,21 @@ use crate::vault::signature::{Signer, Signers};
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Vault")]
 pub struct PlaceArgs {
-    /// The vault: s3://bucket/folder, gs://…, az://…, file:///folder or a path [env: CKBACKUP_VAULT]
-    #[arg(long, value_name = "URL")]
-    pub vault: Option<String>,
+    /// The vault.
+    #[command(flatten)]
+    pub location: LocationArgs,
     /// The cluster; not needed when the vault holds only one
     #[arg(long, value_name = "NAME")]
     pub cluster: Option<ClusterName>,
+}
+
+/// Where a vault is.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Vault")]
+pub struct LocationArgs {
+    /// The vault: s3://bucket/folder, gs://…, az://…, file:///folder or a path [env: CKBACKUP_VAULT]
+    #[arg(long, value_name = "URL")]
+    pub vault: Option<String>,
     /// The server of an s3:// or az:// vault that is not the provider's own
     #[arg(long, value_name = "URL")]
     pub endpoint: Option<String>,
@@ -59,7 +68,7 @@ impl PlaceArgs {
     /// Opens the vault; what is not given is taken from the schedule, then from the environment.
     pub async fn open(&self, schedule: Option<&Path>, global: &Global) -> Result<(Vault, String)> {
         let schedule = schedule.map(|file| config::read_schedule(file, None)).transpose()?;
-        let vault = self.open_named(schedule.as_ref(), global).await?;
+        let vault = self.location.open(schedule.as_ref(), global).await?;
         let cluster = match self.cluster.as_ref().or(schedule.as_ref().map(|s| &s.cluster)) {
             Some(name) => name.to_string(),
             None => only_cluster(&vault).await?,
@@ -70,10 +79,13 @@ impl PlaceArgs {
     /// The vault alone, for whoever knows the cluster, or asks for several.
     pub async fn open_vault(&self, schedule: Option<&Path>, global: &Global) -> Result<Vault> {
         let schedule = schedule.map(|file| config::read_schedule(file, None)).transpose()?;
-        self.open_named(schedule.as_ref(), global).await
+        self.location.open(schedule.as_ref(), global).await
     }
+}
 
-    async fn open_named(&self, schedule: Option<&Schedule>, global: &Global) -> Result<Vault> {
+impl LocationArgs {
+    /// Opens the vault; what is not given is taken from the schedule, then from the environment.
+    pub async fn open(&self, schedule: Option<&Schedule>, global: &Global) -> Result<Vault> {
         let location = self.location(schedule, global.variable("CKBACKUP_VAULT"))?;
         Vault::open(&location, &global.store_settings()).await
     }
@@ -263,9 +275,9 @@ mod tests {
 
     #[test]
     fn a_flag_goes_before_the_environment_and_a_path_becomes_whole() {
-        let flag = PlaceArgs { vault: Some("s3://b/p".into()), ..PlaceArgs::default() };
+        let flag = LocationArgs { vault: Some("s3://b/p".into()), ..LocationArgs::default() };
         assert_eq!(flag.location(None, Some("gs://other".into())).unwrap().to_string(), "s3://b/p");
-        let none = PlaceArgs::default();
+        let none = LocationArgs::default();
         assert_eq!(none.location(None, Some("gs://other".into())).unwrap().to_string(), "gs://other");
         assert_eq!(none.location(None, None).unwrap_err().kind(), Kind::Usage);
         let path = parse_location("some/folder").unwrap().folder().unwrap();
@@ -274,7 +286,7 @@ mod tests {
 
     #[test]
     fn an_endpoint_without_tls_must_be_allowed() {
-        let mut args = PlaceArgs { vault: Some("s3://b".into()), ..PlaceArgs::default() };
+        let mut args = LocationArgs { vault: Some("s3://b".into()), ..LocationArgs::default() };
         args.endpoint = Some("http://127.0.0.1:7070".into());
         assert_eq!(args.location(None, None).unwrap_err().kind(), Kind::Usage);
         args.allow_http = true;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::choose::choose;
-use super::report::{self, ProofReport, SignatureReport};
+use super::proof_report::{self, ProofReport, SignatureReport};
 use super::shared::{TrustArgs, VaultArgs};
 use super::table::Table;
 use super::{DONE, Global, Outcome, Output, words};
@@ -90,7 +90,7 @@ fn human(report: &Report<'_>, form: Output, now: Timestamp) -> String {
 
 fn head(report: &Report<'_>, now: Timestamp) -> String {
     let m = report.manifest;
-    let took = words::whole_span(report::seconds(m));
+    let took = words::whole_span(proof_report::seconds(m));
     let previous = m.previous.as_ref().map_or("none: the first of its chain".into(), |p| p.id.to_string());
     let mut lines = vec![
         ("Backup", m.id.to_string()),

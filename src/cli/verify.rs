@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::choose::choose;
 use super::metrics_file::{MetricsFileArgs, look_at_all, trust};
 use super::output::Failure;
-use super::report::SignatureReport;
+use super::proof_report::SignatureReport;
 use super::shared::{AttestArgs, IdentityArgs, TrustArgs, VaultArgs};
 use super::table::Table;
 use super::{DONE, Global, Outcome, Output, telemetry, words};

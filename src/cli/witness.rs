@@ -6,18 +6,27 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use super::Global;
+use super::record::record_apart;
 use super::shared::ClusterArgs;
 use super::window::{lease_place, this_host};
 use crate::cluster::{Access, Cluster};
 use crate::config::Schedule;
 use crate::error::Kind;
 use crate::observe::{Attempt, Bell, Check, Reason};
+use crate::scheduler::Night;
+use crate::storage::StoreSettings;
+use crate::vault::record::{FailedRunRecord, MissedNightRecord, RecordBody};
+
+/// Characters of an error that are recorded.
+const REASON: usize = 300;
 
 /// Sees what becomes of the runs of one schedule.
 pub(super) struct Witness {
     schedule: Schedule,
     /// Where events go; nowhere when the schedule's runs have no lease.
     access: Option<Access>,
+    /// With which the vault is opened, to record what came of them.
+    settings: StoreSettings,
     seen: Mutex<Seen>,
 }
 
@@ -34,7 +43,7 @@ impl Witness {
     pub fn new(schedule: &Schedule, in_window: bool, cluster: &ClusterArgs, global: &Global) -> Witness {
         let has_lease = in_window || schedule.lease.is_some();
         let access = has_lease.then(|| global.cluster_access(cluster));
-        Witness { schedule: schedule.clone(), access, seen: Mutex::default() }
+        Witness { schedule: schedule.clone(), access, settings: global.store_settings(), seen: Mutex::default() }
     }
 
     /// Whether it still fits a schedule.
@@ -60,8 +69,19 @@ impl Witness {
         let first = self.seen().missed.replace(date) != Some(date);
         if first {
             self.ring(Reason::WindowMissed, note).await;
+            let body = MissedNightRecord { night: date, reason: note.into() };
+            record_apart(&self.schedule, &self.settings, RecordBody::MissedNight(body)).await;
         }
         first
+    }
+
+    /// A run ended without a backup; one of a window is of the night that was open, or the last one.
+    pub async fn failed(&self, began: Timestamp, in_window: bool, reason: &str) {
+        let window = self.schedule.window.as_ref().filter(|_| in_window);
+        let night = window.and_then(|window| Night::at_or_before(window, began).ok());
+        let night = night.map(|night| night.date);
+        let body = FailedRunRecord { began, night, reason: reason.chars().take(REASON).collect() };
+        record_apart(&self.schedule, &self.settings, RecordBody::FailedRun(body)).await;
     }
 
     /// A run ended.

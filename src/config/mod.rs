@@ -7,6 +7,7 @@
 //!
 //! Nothing here reads the environment, and no file but those given and the folders they point to.
 
+mod actions;
 mod bundle;
 mod command;
 mod duration;
@@ -36,6 +37,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+pub use actions::{CorrectiveAction, read_actions};
 pub use bundle::Bundle;
 pub use command::{CommandPlace, CommandScope, Hook, Postgres, Program, RestoreCommand, RestoreProgram, Workload};
 pub use duration::{Rto, format_duration, parse_duration};
@@ -229,6 +231,11 @@ const KINDS: [&str; 2] = ["Schedule", "RestorePlan"];
 /// Checks `apiVersion` and gives the document's kind, before anything else of it is looked at: a document of another
 /// version must not be judged by the keys of this one.
 fn header(document: &yaml::Document<'_>, path: &Path) -> Result<&'static str> {
+    header_of(document, path, &KINDS)
+}
+
+/// The same, where other kinds may stand.
+fn header_of(document: &yaml::Document<'_>, path: &Path, kinds: &[&'static str]) -> Result<&'static str> {
     let header: raw::Header = decode(document, path)?;
     let mut problems = Problems::new(path, document);
     match header.api_version.as_deref() {
@@ -241,12 +248,13 @@ fn header(document: &yaml::Document<'_>, path: &Path) -> Result<&'static str> {
         Some(other) => problems.add("apiVersion", format!("`{other}` must be `{API_VERSION}`")),
     }
     let kind = header.kind.as_deref();
-    let known = KINDS.into_iter().find(|known| Some(*known) == kind);
+    let known = kinds.iter().copied().find(|known| Some(*known) == kind);
     match kind {
-        None => problems
-            .add("kind", format!("the key is missing; write {}", problems::listed(&KINDS).replace(", ", " or "))),
+        None => {
+            problems.add("kind", format!("the key is missing; write {}", problems::listed(kinds).replace(", ", " or ")))
+        }
         Some(other) if known.is_none() => {
-            problems.add("kind", format!("`{other}` is no kind of document{}", suggestion(other, &KINDS)));
+            problems.add("kind", format!("`{other}` is no kind of document{}", suggestion(other, kinds)));
         }
         Some(_) => {}
     }

@@ -3,6 +3,7 @@
 mod find;
 mod open;
 mod proof;
+mod record;
 mod sealed;
 mod segment;
 mod verify;
@@ -10,4 +11,5 @@ mod verify;
 pub use self::find::{Committed, Found, Listing, Standing, find, list, list_newest, read_committed};
 pub use self::open::{OpenBackup, StoredFrame};
 pub use self::proof::{Counted, Proof, Proofs, attest, proofs};
+pub use self::record::{FoundRecord, Records, append_record, records};
 pub use self::verify::{Finding, Verified, missing_objects, verify};

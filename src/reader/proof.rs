@@ -5,10 +5,12 @@ use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
 use super::find::Committed;
+use super::record::append_record;
 use crate::error::{Error, Kind, Result};
 use crate::vault::attestation::{ATTESTATIONS, Attestation, Level};
 use crate::vault::layout::BackupFolder;
 use crate::vault::manifest::{FORMAT_VERSION, digest};
+use crate::vault::record::{RecordBody, VerificationRecord};
 use crate::vault::signature::{Purpose, SignedBy, Signer, Signers};
 use crate::vault::{Created, Listed, ReadError, Vault};
 
@@ -109,7 +111,7 @@ async fn read(vault: &Vault, backup: &Committed, key: &str, signers: Option<&Sig
     Ok(Proof { attestation, by })
 }
 
-/// Signs what was proved, and stores it beside the backup.
+/// Signs what was proved, and stores it beside the backup; then records it where it outlives the backup.
 pub async fn attest(
     vault: &Vault,
     folder: &BackupFolder,
@@ -136,7 +138,24 @@ pub async fn attest(
     let signature = signer.sign(Purpose::Attestation, &bytes)?;
     // The signature first: without the other, nobody looks at it.
     create(vault, &format!("{key}.sig"), signature.into_bytes()).await?;
-    create(vault, &key, bytes).await
+    create(vault, &key, bytes).await?;
+    if let Err(e) = record(vault, folder, manifest, signer, level, at).await {
+        tracing::warn!(backup = %folder.id, error = %e.one_line(), "what was proved is attested, and not recorded");
+    }
+    Ok(())
+}
+
+async fn record(
+    vault: &Vault,
+    folder: &BackupFolder,
+    manifest: [u8; 32],
+    signer: &Signer,
+    level: Level,
+    at: Timestamp,
+) -> Result<()> {
+    let name = folder.id.schedule().parse()?;
+    let body = VerificationRecord { backup: folder.id.clone(), manifest_sha256: manifest, level };
+    append_record(vault, signer, &folder.cluster, &name, at, RecordBody::Verification(body)).await.map(drop)
 }
 
 async fn create(vault: &Vault, key: &str, bytes: Vec<u8>) -> Result<()> {

@@ -47,6 +47,12 @@ impl Night {
         }
     }
 
+    /// The night that is open at a moment, or else the last one.
+    pub fn at_or_before(window: &Window, now: Timestamp) -> Result<Night> {
+        let night = Night::at_or_after(window, now)?;
+        if night.contains(now) { Ok(night) } else { night.previous(window) }
+    }
+
     /// The night of the next date.
     pub fn next(&self, window: &Window) -> Result<Night> {
         Night::of(window, next_date(self.date, 1)?)
@@ -162,6 +168,10 @@ mod tests {
         assert_eq!(at("2026-11-22T01:59:59Z").date, date(2026, 11, 21));
         assert!(at("2026-11-22T01:59:59Z").contains("2026-11-22T01:59:59Z".parse().unwrap()));
         assert_eq!(at("2026-11-22T02:00:00Z").date, date(2026, 11, 22));
+        let before = |text: &str| Night::at_or_before(&window, text.parse().unwrap()).unwrap().date;
+        assert_eq!(before("2026-11-22T01:59:59Z"), date(2026, 11, 21));
+        assert_eq!(before("2026-11-22T02:00:00Z"), date(2026, 11, 21));
+        assert_eq!(before("2026-11-22T23:00:00Z"), date(2026, 11, 22));
         assert!(!at("2026-11-22T02:00:00Z").contains("2026-11-22T02:00:00Z".parse().unwrap()));
     }
 

@@ -1,4 +1,4 @@
-//! Signatures over manifests and attestations: SSHSIG, as `ssh-keygen -Y sign` makes them, and the signers that are trusted.
+//! Signatures over manifests, attestations, records and reports: SSHSIG, as `ssh-keygen -Y sign` makes them, and the signers that are trusted.
 
 use std::path::Path;
 
@@ -16,10 +16,23 @@ pub enum Purpose {
     Attestation,
     /// A receipt of a run for its next one.
     Receipt,
+    /// A record of what a run came to.
+    Record,
+    /// A record of what was verified, removed, rehearsed or restored.
+    ProofRecord,
+    /// A report.
+    Report,
 }
 
 impl Purpose {
-    const ALL: [Purpose; 3] = [Purpose::Backup, Purpose::Attestation, Purpose::Receipt];
+    const ALL: [Purpose; 6] = [
+        Purpose::Backup,
+        Purpose::Attestation,
+        Purpose::Receipt,
+        Purpose::Record,
+        Purpose::ProofRecord,
+        Purpose::Report,
+    ];
 
     /// The SSHSIG namespace.
     pub fn namespace(self) -> &'static str {
@@ -27,6 +40,9 @@ impl Purpose {
             Purpose::Backup => "ckbackup",
             Purpose::Attestation => "ckbackup-attestation",
             Purpose::Receipt => "ckbackup-receipt",
+            Purpose::Record => "ckbackup-record",
+            Purpose::ProofRecord => "ckbackup-proof-record",
+            Purpose::Report => "ckbackup-report",
         }
     }
 
@@ -35,6 +51,8 @@ impl Purpose {
             Purpose::Backup => "the manifest",
             Purpose::Attestation => "the attestation",
             Purpose::Receipt => "the receipt",
+            Purpose::Record | Purpose::ProofRecord => "the record",
+            Purpose::Report => "the report",
         }
     }
 }
@@ -160,6 +178,10 @@ impl Signers {
                     "if that key is yours, add its public half to the trusted signers; if not, the backup is not yours",
                 ),
                 Purpose::Attestation | Purpose::Receipt => untrusted,
+                Purpose::Record | Purpose::ProofRecord | Purpose::Report => untrusted.hint(format!(
+                    "if that key is yours, its line among the trusted signers must allow the namespace {}",
+                    purpose.namespace()
+                )),
             });
         }
         let Some(entry) = known.into_iter().find(|entry| entry.is_valid_at(when)) else {

@@ -8,7 +8,7 @@ const LEVELS: &[&[&str]] = &[
     &["observe"],
     &["scheduler"],
     &["drill"],
-    &["backup", "restore", "rotation"],
+    &["backup", "restore", "rotation", "report"],
     &["reader"],
     &["sources"],
     &["command", "elastic"],
@@ -16,7 +16,7 @@ const LEVELS: &[&[&str]] = &[
     &["storage"],
     &["config"],
     &["inventory", "member", "object_path", "direct"],
-    &["progress", "clock", "error"],
+    &["progress", "clock", "error", "words"],
 ];
 
 /// What only `cli` may do: print, read the environment, and end the process.

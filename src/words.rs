@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 /// Bytes in binary units: `512 B`, `1.4 MiB`.
-pub(super) fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1024 {
         return format!("{bytes} B");
@@ -18,7 +18,7 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 /// A count with its thousands apart: `31,034`.
-pub(super) fn count(n: u64) -> String {
+pub fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
@@ -31,12 +31,12 @@ pub(super) fn count(n: u64) -> String {
 }
 
 /// `1 object`, `3 objects`.
-pub(super) fn counted(n: u64, one: &str) -> String {
+pub fn counted(n: u64, one: &str) -> String {
     format!("{} {one}{}", count(n), if n == 1 { "" } else { "s" })
 }
 
 /// A span of time, as long as it needs to be: `0.4s`, `12s`, `3m20s`, `2h5m`, `3d4h`.
-pub(super) fn span(seconds: f64) -> String {
+pub fn span(seconds: f64) -> String {
     if seconds < 10.0 {
         return format!("{:.1}s", seconds.max(0.0));
     }
@@ -44,7 +44,7 @@ pub(super) fn span(seconds: f64) -> String {
 }
 
 /// A span of time that is known to the second.
-pub(super) fn whole_span(s: u64) -> String {
+pub fn whole_span(s: u64) -> String {
     let pair = |a: u64, x: &str, b: u64, y: &str| if b == 0 { format!("{a}{x}") } else { format!("{a}{x}{b}{y}") };
     match s {
         0 => "<1s".into(),
@@ -56,7 +56,7 @@ pub(super) fn whole_span(s: u64) -> String {
 }
 
 /// How long ago something was, in its largest unit: `12s`, `5h`, `3d`. What lies ahead is `0s` old.
-pub(super) fn age(then: Timestamp, now: Timestamp) -> String {
+pub fn age(then: Timestamp, now: Timestamp) -> String {
     let s = now.as_second().saturating_sub(then.as_second()).max(0);
     match s {
         0..120 => format!("{s}s"),
@@ -67,7 +67,7 @@ pub(super) fn age(then: Timestamp, now: Timestamp) -> String {
 }
 
 /// Seconds to the millisecond, as JSON has them.
-pub(super) fn to_millis(seconds: f64) -> f64 {
+pub fn to_millis(seconds: f64) -> f64 {
     (seconds * 1000.0).round() / 1000.0
 }
 
