@@ -20,6 +20,7 @@ mod restore;
 mod servers;
 mod settings;
 mod table;
+mod velero;
 
 use std::process::ExitCode;
 
@@ -76,6 +77,7 @@ async fn measure(figure: Figure, bench: &Bench) -> Result<Vec<Row>> {
         Figure::Logs => logs::measure(bench).await,
         Figure::Documents => documents::measure(bench).await,
         Figure::Blocks => blocks::measure(bench).await,
+        Figure::Velero => velero::measure(bench).await,
         Figure::Protocols => protocols::measure(bench).await,
     }
 }

@@ -45,6 +45,10 @@ impl Platform {
         self.namespaces.len() + self.objects.len()
     }
 
+    pub fn namespace_names(&self) -> Vec<String> {
+        (0..NAMESPACES).map(namespace_name).collect()
+    }
+
     /// Cuts the objects into parts of the same mixture.
     pub fn deal(&self, parts: usize) -> Vec<Vec<Object>> {
         (0..parts).map(|part| self.objects.iter().skip(part).step_by(parts).cloned().collect()).collect()

@@ -81,7 +81,8 @@ fn watch(pid: u32, ended: &AtomicBool) -> Usage {
     usage
 }
 
-fn peak_mib(pid: u32) -> Option<f64> {
+/// The kernel's high-water mark of a process that runs.
+pub fn peak_mib(pid: u32) -> Option<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

@@ -79,6 +79,11 @@ impl Raw {
         Ok(response)
     }
 
+    /// One object.
+    pub async fn get(&self, path: &str) -> Result<Value> {
+        self.get_json(path, "application/json").await
+    }
+
     async fn get_json(&self, path: &str, accept: &str) -> Result<Value> {
         let response = self.send(Method::GET, path, accept, Bytes::new()).await?;
         Ok(serde_json::from_slice(&response.into_body().collect().await?.to_bytes())?)

@@ -63,7 +63,8 @@ pub async fn measure(bench: &Bench) -> Result<Vec<Row>> {
     Ok(vec![Row { figure: "restore".into(), unit: "objects/s", ours, peer, reach: REACH, details }])
 }
 
-async fn restore(bench: &Bench, platform: &Platform, place: &Place) -> Result<Backup> {
+/// By the default plan, into an empty control plane.
+pub async fn restore(bench: &Bench, platform: &Platform, place: &Place) -> Result<Backup> {
     let target = servers::empty_cluster(bench).await?;
     let restored = ckbackup::restore(bench, place, &target)?;
     let steps = restored.summary["steps"].as_array().into_iter().flatten();

@@ -23,11 +23,12 @@ pub enum Figure {
     Logs,
     Documents,
     Blocks,
+    Velero,
     /// HTTP/1.1 against HTTP/2, both raw: of ckbackup it tells nothing, so it is not measured unless it is asked for.
     Protocols,
 }
 
-const FIGURES: [(&str, Figure); 8] = [
+const FIGURES: [(&str, Figure); 9] = [
     ("backup", Figure::Backup),
     ("restore", Figure::Restore),
     ("extract", Figure::Extract),
@@ -35,6 +36,7 @@ const FIGURES: [(&str, Figure); 8] = [
     ("logs", Figure::Logs),
     ("documents", Figure::Documents),
     ("blocks", Figure::Blocks),
+    ("velero", Figure::Velero),
     ("protocols", Figure::Protocols),
 ];
 
@@ -80,6 +82,8 @@ pub struct Settings {
     pub versitygw: PathBuf,
     /// The folder with several releases of Elasticsearch.
     pub elasticsearch: PathBuf,
+    /// The folder with Velero and its plugins.
+    pub velero: PathBuf,
     /// The program elasticdump.
     pub elasticdump: PathBuf,
     /// Under which folder vaults and the servers' data are put.
@@ -103,6 +107,7 @@ impl Settings {
             assets: file("KUBEBUILDER_ASSETS")?,
             versitygw: file("CKBACKUP_TEST_VERSITYGW")?,
             elasticsearch: file("CKBACKUP_TEST_ELASTICSEARCH")?,
+            velero: file("CKBACKUP_BENCH_VELERO")?,
             elasticdump: file("CKBACKUP_BENCH_ELASTICDUMP")?,
             dir: std::env::var_os("CKBACKUP_BENCH_DIR").map_or_else(target, PathBuf::from),
         })
@@ -118,6 +123,7 @@ fn figures(words: &[String]) -> Result<Vec<Figure>> {
             Figure::Memory,
             Figure::Logs,
             Figure::Documents,
+            Figure::Velero,
         ]);
     }
     words.iter().map(|word| word.parse()).collect()

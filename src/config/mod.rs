@@ -10,6 +10,7 @@
 mod actions;
 mod bundle;
 mod command;
+mod components;
 mod duration;
 mod elasticsearch;
 mod exclusions;
@@ -40,6 +41,7 @@ use std::path::{Path, PathBuf};
 pub use actions::{CorrectiveAction, read_actions};
 pub use bundle::Bundle;
 pub use command::{CommandPlace, CommandScope, Hook, Postgres, Program, RestoreCommand, RestoreProgram, Workload};
+pub use components::{Component, ObjectKind, SavedBy, components};
 pub use duration::{Rto, format_duration, parse_duration};
 pub use elasticsearch::{DEFAULT_LANES, ElasticsearchScope, Rename, RestoreElasticsearch};
 pub use exclusions::{EXCLUSIONS, Exclusion, OPT_OUT_LABEL, Reach, find_exclusion, resource_name};

@@ -38,6 +38,7 @@ mod restore_writes;
 mod rotation;
 mod rotation_history;
 mod rules;
+mod runbooks;
 mod schedule_next;
 mod scheduler;
 mod server_lost;

@@ -5,14 +5,20 @@ use std::path::Path;
 use crate::error::{Context, Result};
 
 /// Plans and runbooks as they are shipped.
-const SHIPPED: [(&str, &str); 7] = [
+const SHIPPED: [(&str, &str); 13] = [
     ("restore-plans/workload-cluster.yaml", include_str!("../../../restore-plans/workload-cluster.yaml")),
     ("restore-plans/default.yaml", include_str!("../../../restore-plans/default.yaml")),
+    ("runbooks/deleted-namespace.md", include_str!("../../../runbooks/deleted-namespace.md")),
     ("runbooks/dns.md", include_str!("../../../runbooks/dns.md")),
+    ("runbooks/failed-night.md", include_str!("../../../runbooks/failed-night.md")),
     ("runbooks/first-installation.md", include_str!("../../../runbooks/first-installation.md")),
+    ("runbooks/leaked-key.md", include_str!("../../../runbooks/leaked-key.md")),
     ("runbooks/lost-key.md", include_str!("../../../runbooks/lost-key.md")),
+    ("runbooks/lost-management-cluster.md", include_str!("../../../runbooks/lost-management-cluster.md")),
     ("runbooks/lost-workload-cluster.md", include_str!("../../../runbooks/lost-workload-cluster.md")),
+    ("runbooks/ransomware.md", include_str!("../../../runbooks/ransomware.md")),
     ("runbooks/restore-with-stock-tools.md", include_str!("../../../runbooks/restore-with-stock-tools.md")),
+    ("runbooks/vault-full.md", include_str!("../../../runbooks/vault-full.md")),
 ];
 
 /// Lays out a folder as a project of its own would look.

@@ -1,5 +1,6 @@
 //! What a person reads when a file is wrong: the whole message, for each way to get it wrong.
 
+mod components;
 mod documentation;
 mod files;
 mod plan;
