@@ -58,7 +58,7 @@ struct Given {
 pub async fn run(args: &AckArgs, global: &Global) -> Outcome {
     let state = global.state_folder();
     let (id, begin, place) = match here(&args.restore, &state) {
-        Some(id) if args.place.vault.is_none() => {
+        Some(id) if args.place.location.vault.is_none() => {
             let reading = read_journal(&state, &id, None).await?;
             let begin = reading.map(|reading| reading.begin);
             (id, begin.ok_or_else(|| Error::usage(format!("restore {} has no journal here", args.restore)))?, None)
