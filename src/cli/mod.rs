@@ -15,6 +15,7 @@ mod keygen;
 mod list;
 mod man;
 mod metrics_file;
+mod obstacles;
 mod output;
 mod progress;
 mod rbac;

@@ -12,13 +12,14 @@ use jiff::Timestamp;
 use tokio::sync::Mutex;
 
 use super::choose::choose;
+use super::obstacles::{obstacles, remapped};
 use super::shared::{ClusterArgs, IdentityArgs, PlaceArgs, TrustArgs};
 use super::table::Table;
 use super::words::{count, counted, span};
 use super::{DONE, Global, Outcome, Output, screen};
 use crate::clock::{Clock, SystemClock};
 use crate::cluster::Cluster;
-use crate::config::{self, Action, CONFIGURATION_SOURCE, Conflict, Manual, RestorePlan, parse_duration};
+use crate::config::{self, Action, CONFIGURATION_SOURCE, Conflict, Manual, RestorePlan, WebhookPolicy, parse_duration};
 use crate::error::{Context, Error, Kind, Result};
 use crate::reader::OpenBackup;
 use crate::restore::{Operator, Restore, RestoreStatus, RestoreSummary, Restored};
@@ -57,6 +58,9 @@ pub struct RestoreArgs {
     /// What happens to objects that are there already, where a step does not say: skip, overwrite or fail
     #[arg(long, value_name = "POLICY", default_value = "skip")]
     pub conflict: Conflict,
+    /// What happens to webhooks of the target that do not answer: wait, goAround or stop; what the plan says unless given
+    #[arg(long, value_name = "POLICY")]
+    pub webhooks: Option<WebhookPolicy>,
     /// Do not ask: manual steps are shown and taken as done
     #[arg(short, long)]
     pub yes: bool,
@@ -126,6 +130,7 @@ pub async fn run(args: &RestoreArgs, global: &Global) -> Outcome {
         backup,
         cluster,
         conflict: args.conflict,
+        webhooks: args.webhooks,
         storage: global.store_settings(),
         dry_run: args.dry_run,
         incident_start,
@@ -208,6 +213,8 @@ fn human(summary: &RestoreSummary, form: Output) -> String {
         table.row(first.into_iter().chain(numbers).chain([step.note.clone().unwrap_or_default()]));
     }
     text.push_str(&table.to_string());
+    text.push_str(&remapped(&summary.steps));
+    text.push_str(&obstacles(&summary.obstacles));
     text.push_str(&skipped(summary));
     text.push_str(&standing(summary));
     text.push_str(&failures(summary));

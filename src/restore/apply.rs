@@ -11,13 +11,15 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::clock::RtoClock;
-use super::compile::{Compiled, SavedType};
+use super::compile::{Compiled, SavedType, subject};
 use super::limit::{Limiter, Place};
 use super::owners::Waiting;
+use super::preflight::{Webhooks, is_configuration};
+use super::remap::{Counts, Remap};
 use super::rules::{Facts, fit, text};
 use super::scale::Interim;
 use super::summary::{Failure, Items, Outcome, Standing};
-use super::target::{Target, Unserved};
+use super::target::{ServedType, Target, Unserved};
 use super::write::{Fitted, InVain, Lost, Writer, Written};
 use crate::archive::frame;
 use crate::archive::index::Entry;
@@ -34,6 +36,10 @@ const FRAMES_AHEAD: usize = 3;
 
 /// The reason for which an object that is there already is skipped.
 pub const EXISTS: &str = "exists";
+
+/// Why a constraint has no type, though its template is there.
+const NO_GATEKEEPER: &str = "Gatekeeper has made no definition of its template; see that the pods of Gatekeeper run and \
+                             what the template's status says, then run the same command again";
 
 /// What all steps share.
 pub struct Work {
@@ -63,6 +69,10 @@ pub struct Work {
     pub lost: CancellationToken,
     /// What came of each step so far; of one that is cut off, this is what stands.
     pub tallies: Vec<Arc<Mutex<Tally>>>,
+    /// What the plan changes in objects.
+    pub remap: Remap,
+    /// Webhooks that refuse writes, or let them hang.
+    pub webhooks: Webhooks,
     /// What is otherwise in the cluster only while the restore runs.
     pub interim: Interim,
     /// Who is told.
@@ -91,6 +101,8 @@ pub struct Tally {
     pub lost: Option<String>,
     /// What is worth knowing beside.
     pub notes: Vec<String>,
+    /// What mappings and patches changed.
+    pub remapped: Counts,
 }
 
 impl Tally {
@@ -237,18 +249,34 @@ async fn handle(work: &Work, job: Job, place: &mut Option<Place>, shown: &str) -
         Ok(object) => object,
         Err(e) => return Ok(Outcome::Failed(format!("it is not JSON: {e}"))),
     };
-    let awaited = work.compiled.definitions.contains(&kind.resource) && !work.dry_run;
+    let to_come = work.compiled.is_to_come(kind);
     let target = work.target()?;
-    let serving = target.served(kind, awaited);
-    let served = match if awaited { work.limiter.aside(place, serving).await } else { serving.await } {
+    // A type that is waited for, or whose server hangs, must not hold up others.
+    let served = match target.known(kind).await {
+        Some(served) => Ok(served),
+        None => work.limiter.aside(place, target.served(kind, to_come && !work.dry_run)).await,
+    };
+    let served = match served {
         Ok(served) => Some(served),
         Err(Unserved::Lost(why)) => return Err(Lost(why)),
-        Err(_) if work.dry_run && work.compiled.definitions.contains(&kind.resource) => None,
-        Err(Unserved::Missing(why)) => return Ok(Outcome::Failed(why)),
+        Err(_) if work.dry_run && to_come => None,
+        Err(Unserved::Missing(_)) if work.compiled.comes_of_template(kind) => {
+            return Ok(Outcome::Failed(NO_GATEKEEPER.into()));
+        }
+        Err(Unserved::Missing(why) | Unserved::NotReady(why)) => return Ok(Outcome::Failed(why)),
+    };
+    let resource = match &served {
+        Some(served) => {
+            if let Err(why) = served.convert(&mut object) {
+                return Ok(Outcome::Failed(why));
+            }
+            served.resource()
+        }
+        None => kind.resource.clone(),
     };
     let references = object["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
     let facts = Facts {
-        resource: &kind.resource,
+        resource: &resource,
         owners: &work.compiled.owners,
         volumes: &work.compiled.volumes,
         preserve_node_ports: apply.preserve_node_ports,
@@ -259,9 +287,15 @@ async fn handle(work: &Work, job: Job, place: &mut Option<Place>, shown: &str) -
     if let Err((rule, why)) = fit(&mut object, &facts) {
         return Ok(Outcome::Skipped { rule: rule.into(), why });
     }
+    match work.remap.apply(&mut object, &resource, &subject(&job.source, kind, &path, &job.entry)) {
+        Ok(uses) if uses.is_empty() => {}
+        Ok(uses) => work.tallies[job.step].lock().await.remapped.add(shown, uses),
+        Err(why) => return Ok(Outcome::Failed(why)),
+    }
     let name = text(&object["metadata"], "name").to_string();
+    let namespace = path.namespace.map(|namespace| work.remap.mappings().namespace(namespace));
     let collection = match &served {
-        Some(served) => served.collection(path.namespace),
+        Some(served) => served.collection(namespace),
         None => format!("{}/{}", group_version_path(&kind.group, &kind.version), kind.plural()),
     };
     let fitted = Fitted { collection, name, object, status, facts, owners_to_come };
@@ -269,11 +303,26 @@ async fn handle(work: &Work, job: Job, place: &mut Option<Place>, shown: &str) -
         cluster: target.cluster(),
         limiter: &work.limiter,
         in_vain: &work.in_vain,
+        terminating: &target.terminating,
         conflict: apply.conflict.unwrap_or(work.conflict),
     };
+    if served.as_ref().is_some_and(ServedType::is_other_version)
+        && let Err(why) = writer.rehearse(&fitted).await?
+    {
+        let (from, to) = (&kind.version, served.as_ref().map_or("", ServedType::version));
+        return Ok(Outcome::Failed(format!("{from} is not served, and {to} does not take it: {why}")));
+    }
     if work.dry_run {
         // What the target does not serve yet is not there.
         return if served.is_some() { writer.foresee(&fitted).await } else { Ok(Outcome::Created) };
+    }
+    if is_configuration(&resource)
+        && let Some(note) = work.limiter.aside(place, work.webhooks.before_write(target.cluster(), &fitted)).await
+    {
+        let notes = &mut work.tallies[job.step].lock().await.notes;
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
     }
     let Written { outcome, uid, .. } = writer.write(&fitted, place).await?;
     if let Some(uid) = uid {

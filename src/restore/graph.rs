@@ -53,10 +53,12 @@ pub async fn run(work: &Arc<Work>, operator: Arc<dyn Operator>, cancel: Cancella
         let (step, summary, failed) = finished.map_err(|e| Error::failed("run a step").because(e))??;
         ended[step] = Some(summary);
         failures.extend(failed);
+        put_back_webhooks(work, false).await;
     }
     let stopped = cancel.is_cancelled() || work.lost.is_cancelled();
     failures.extend(last_owners(work, stopped).await);
     failures.extend(scale_back(work).await);
+    failures.extend(put_back_webhooks(work, true).await);
     let mut steps = Vec::with_capacity(count);
     for (step, summary) in ended.into_iter().enumerate() {
         steps.push(match summary {
@@ -163,6 +165,7 @@ async fn run_step(work: &Arc<Work>, step: usize, operator: Arc<dyn Operator>) ->
         items: tally.items,
         skipped: tally.skipped,
         standing: tally.standing,
+        remapped: tally.remapped.into_list(),
         types: work.compiled.steps[step].types.clone(),
         note,
     };
@@ -209,6 +212,7 @@ fn not_run(work: &Work, step: usize, why: String) -> StepSummary {
         items: Items::default(),
         skipped: Default::default(),
         standing: Vec::new(),
+        remapped: Vec::new(),
         types: work.compiled.steps[step].types.clone(),
         note: Some(why),
     }
@@ -220,10 +224,11 @@ async fn cut_off(work: &Work, step: usize, begun: bool, failures: &mut Vec<Failu
         true => (StepStatus::Failed, "stopped in the middle"),
         false => (StepStatus::NotRun, "stopped before it began"),
     };
-    let Tally { items, skipped, standing, failures: failed, .. } =
+    let Tally { items, skipped, standing, failures: failed, remapped, .. } =
         std::mem::take(&mut *work.tallies[step].lock().await);
     failures.extend(failed);
-    StepSummary { status, items, skipped, standing, ..not_run(work, step, note.into()) }
+    let remapped = remapped.into_list();
+    StepSummary { status, items, skipped, standing, remapped, ..not_run(work, step, note.into()) }
 }
 
 /// What steps that were cut off had scaled to zero.
@@ -231,6 +236,13 @@ async fn scale_back(work: &Work) -> Vec<Failure> {
     let Some(target) = &work.target else { return Vec::new() };
     let failed = back_at_the_end(target.cluster(), &work.interim).await;
     failed.into_iter().map(|(object, why)| Failure { step: "scale".into(), object, why }).collect()
+}
+
+/// Webhooks that were gone round: those that answer again, at the end all of them.
+async fn put_back_webhooks(work: &Work, last: bool) -> Vec<Failure> {
+    let Some(target) = &work.target else { return Vec::new() };
+    let failed = work.webhooks.put_back(target.cluster(), last).await;
+    failed.into_iter().map(|(object, why)| Failure { step: "webhooks".into(), object, why }).collect()
 }
 
 /// Objects whose owner never came get those that did.

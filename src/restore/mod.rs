@@ -16,15 +16,19 @@ mod files;
 mod gate;
 mod graph;
 mod limit;
+mod moved;
 mod objects;
 mod order;
 mod owners;
+mod preflight;
 mod prometheus;
+mod remap;
 mod rules;
 mod same;
 mod scale;
 mod summary;
 mod target;
+mod terminating;
 mod tree;
 mod write;
 
@@ -37,15 +41,18 @@ use tokio_util::sync::CancellationToken;
 use self::apply::Work;
 use self::clock::RtoClock;
 use self::limit::Limiter;
-pub use self::order::rank;
+pub use self::order::{RANKS, Rank, rank};
 pub use self::owners::Owners;
+use self::preflight::Webhooks;
+pub use self::preflight::{Obstacle, Severity};
+pub use self::remap::{Remap, Remapped};
 pub use self::rules::{Facts, RULES, Rule, fit, normalise};
 pub use self::same::{differences, same};
 pub use self::summary::{Failure, Items, RestoreStatus, RestoreSummary, RtoSummary, Standing, StepStatus, StepSummary};
 use self::target::Target;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
-use crate::config::{Conflict, Manual, RestorePlan};
+use crate::config::{Conflict, Manual, RestorePlan, WebhookPolicy};
 use crate::error::{Context, Error, Result};
 use crate::progress::Progress;
 use crate::reader::OpenBackup;
@@ -70,6 +77,8 @@ pub struct Restore {
     pub conflict: Conflict,
     /// What storages need that objects are written to: the environment's settings.
     pub storage: StoreSettings,
+    /// What happens to webhooks that stand in the way; what the plan says where nothing is said here.
+    pub webhooks: Option<WebhookPolicy>,
     /// Only say what would be done.
     pub dry_run: bool,
     /// When the incident began.
@@ -96,12 +105,16 @@ impl Restore {
     /// Runs the plan. Objects and steps that failed stand in the summary; an error means that nothing was begun.
     pub async fn run(self) -> Result<Restored> {
         let begin = std::time::Instant::now();
-        let compiled = compile::compile(&self.plan, &self.backup)
+        let remap = Remap::new(&self.plan);
+        let compiled = compile::compile(&self.plan, &self.backup, &remap)
             .await
             .context(|| format!("compile plan {} against {}", self.plan.name, self.backup.manifest.id))?;
         let clock = RtoClock { clock: self.clock, incident_start: self.incident_start, rto: self.plan.rto };
         let tallies = self.plan.steps.iter().map(|_| Arc::default()).collect();
+        let webhooks = Webhooks::new(self.webhooks.unwrap_or(self.plan.webhooks));
         let work = Arc::new(Work {
+            remap,
+            webhooks,
             plan: self.plan,
             backup: self.backup,
             compiled,
@@ -118,6 +131,11 @@ impl Restore {
             interim: Default::default(),
             progress: self.progress,
         });
+        let obstacles = tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Vec::new(),
+            obstacles = preflight::look(&work) => obstacles?,
+        };
         let done = graph::run(&work, self.operator, self.cancel).await?;
         let summary = RestoreSummary {
             backup: work.backup.manifest.id.to_string(),
@@ -127,6 +145,7 @@ impl Restore {
             status: status(&done, self.dry_run),
             seconds: rounded(begin.elapsed().as_secs_f64()),
             rto: work.clock.summary(),
+            obstacles,
             steps: done.steps,
             failures: done.failures,
             not_selected: work.compiled.not_selected.clone(),

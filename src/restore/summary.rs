@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::preflight::Obstacle;
+use super::remap::Remapped;
 use crate::vault::manifest::Status;
 
 /// The five outcomes that an object can have.
@@ -120,6 +122,9 @@ pub struct StepSummary {
     /// Skipped objects that were there already and differ: what they are, and where they differ.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub standing: Vec<Standing>,
+    /// What mappings and patches changed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub remapped: Vec<Remapped>,
     /// Objects by type.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub types: BTreeMap<String, u64>,
@@ -208,6 +213,8 @@ pub struct RestoreSummary {
     pub seconds: f64,
     /// The clock.
     pub rto: RtoSummary,
+    /// What was found in the way before the first write.
+    pub obstacles: Vec<Obstacle>,
     /// The steps, in the order of the plan.
     pub steps: Vec<StepSummary>,
     /// What was not restored.

@@ -8,7 +8,9 @@ use crate::config::duration::parse_duration;
 use crate::config::kinds::{self, KindPattern};
 use crate::config::problems::{Problems, listed, nearest};
 use crate::config::scope::{filter, optional_selector};
-use crate::config::{command, elasticsearch, folder_of, graph, objects, paths, prometheus, raw, source};
+use crate::config::{
+    command, elasticsearch, folder_of, graph, mappings, objects, patch, paths, prometheus, raw, source, webhooks,
+};
 use crate::error::{Error, Result};
 
 /// Makes a plan of what was typed, or notes all that is wrong with it.
@@ -21,11 +23,17 @@ pub(in crate::config) fn validate(
     let name = problems.parse("metadata.name", &raw.metadata.name);
     let rto = problems.parse("spec.rto", &raw.spec.rto);
     let steps = steps(&raw.spec.steps, path, problems);
+    let mappings = mappings::validate(&raw.spec.mappings, "spec.mappings", problems);
+    let patches = patch::validate(&raw.spec.patches, "spec.patches", problems);
+    let webhooks = webhooks::validate(raw.spec.webhooks.as_deref(), "spec.webhooks", problems);
     let layers = after(&raw.spec.steps, problems).and_then(|after| layers(&raw.spec.steps, &after, problems));
     Some(RestorePlan {
         name: name?,
         rto: rto?,
         steps: steps?,
+        mappings: mappings?,
+        patches: patches?,
+        webhooks: webhooks?,
         source_text: text.to_string(),
         path: path.to_path_buf(),
         layers: layers?,
