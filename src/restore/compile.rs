@@ -154,7 +154,8 @@ impl Compiled {
             remap.sees(&subject(source, &kind, &path, entry));
             collisions.add(remap.mappings(), &path);
         }
-        if let Some(namespace) = path.namespace {
+        let of_itself = (path.resource == "namespaces").then_some(path.stem);
+        if let Some(namespace) = path.namespace.or(of_itself) {
             let namespace = remap.mappings().namespace(namespace);
             if !self.namespaces.contains(namespace) {
                 self.namespaces.insert(namespace.into());

@@ -53,7 +53,9 @@ pub async fn run(work: &Arc<Work>, operator: Arc<dyn Operator>, cancel: Cancella
         let (step, summary, failed) = finished.map_err(|e| Error::failed("run a step").because(e))??;
         ended[step] = Some(summary);
         failures.extend(failed);
-        put_back_webhooks(work, false).await;
+        // A backend that hangs must not hold up the next step.
+        let work = work.clone();
+        tokio::spawn(async move { put_back_webhooks(&work, false).await });
     }
     let stopped = cancel.is_cancelled() || work.lost.is_cancelled();
     failures.extend(last_owners(work, stopped).await);

@@ -1,7 +1,8 @@
 //! Restores: a plan is compiled against a backup, then its steps run as a graph, against the clock.
 //!
 //! ```text
-//! plan + backup ─ compile ─ graph of steps ┬ apply: frames ─ rules ─ writes in parallel ─ outcomes
+//! plan + backup ─ compile ─ preflight ─ graph of steps
+//!                                          ┬ apply: frames ─ rules ─ remap ─ writes in parallel ─ outcomes
 //!                                          ├ files, prometheus, objects: frames ─ written out of sight ─ shown when whole
 //!                                          ├ gate: a condition, waited for
 //!                                          └ manual: a person

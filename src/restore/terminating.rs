@@ -36,7 +36,10 @@ async fn until_gone(cluster: &Cluster, namespace: &str) -> Result<(), String> {
             Ok(body) => serde_json::from_slice(&body).unwrap_or_default(),
             Err(e) if e.code() == Some(404) => return Ok(()),
             Err(e) => {
-                return Err(format!("namespace {namespace} is being deleted, and cannot be looked at: {}", e.message()));
+                return Err(format!(
+                    "namespace {namespace} is being deleted, and cannot be looked at: {}",
+                    e.message()
+                ));
             }
         };
         if !is_terminating(&object) {

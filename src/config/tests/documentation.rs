@@ -80,6 +80,14 @@ fn every_key_is_documented() {
     ] {
         known.extend(strange(text, at));
     }
+    let changed = PLAN.replace(
+        "  steps:",
+        "  mappings: {domains: {}}\n  patches: [{kinds: [], json: [{op: add, path: /a}]}]\n  steps:",
+    );
+    for at in ["mappings: {", "patches: [{", "json: [{"] {
+        known.extend(strange(&changed, at));
+    }
+    known.extend(keys(wrong(PLAN, "  rto", &format!("  {stranger}: 1\n  rto"))));
     known.extend(keys(wrong(PLAN, "      expect", &format!("      {stranger}: 1\n      expect"))));
     assert!(known.len() > 40, "{known:?}");
     let missing: Vec<_> = known.iter().filter(|key| !page.contains(&format!("{key}`"))).collect();

@@ -73,16 +73,17 @@ pub async fn look(work: &Arc<Work>) -> Result<Vec<Obstacle>> {
         return Ok(found);
     };
     found.extend(types);
-    if !kinds.is_empty() {
-        let cluster = target.cluster();
-        let (rights, claims, version, namespaces) = tokio::join!(
-            rights::look(cluster, &kinds, &work.compiled.namespaces),
-            claims::look(work, cluster),
-            versions::look(work, cluster),
-            namespaces::look(cluster, &work.compiled.namespaces),
-        );
-        found.extend(rights.into_iter().chain(claims?).chain(version).chain(namespaces));
+    if kinds.is_empty() {
+        return Ok(found);
     }
+    let cluster = target.cluster();
+    let (rights, claims, version, namespaces) = tokio::join!(
+        rights::look(cluster, &kinds, &work.compiled.namespaces),
+        claims::look(work, cluster),
+        versions::look(work, cluster),
+        namespaces::look(cluster, &work.compiled.namespaces),
+    );
+    found.extend(rights.into_iter().chain(claims?).chain(version).chain(namespaces));
     found.extend(work.webhooks.look(work, target, &kinds).await?);
     found.sort();
     Ok(found)

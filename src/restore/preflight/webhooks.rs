@@ -149,7 +149,12 @@ impl Webhooks {
     /// Puts back what answers again; with `last`, everything. What cannot be put back at the end is told.
     pub async fn put_back(&self, cluster: &Cluster, last: bool) -> Vec<(String, String)> {
         let mut failed = Vec::new();
-        let mut around = self.around.lock().await;
+        let mut around = match self.around.try_lock() {
+            Ok(around) => around,
+            // Somebody looks already.
+            Err(_) if !last => return failed,
+            Err(_) => self.around.lock().await,
+        };
         for out in std::mem::take(&mut *around) {
             if !last && !out.answers(cluster).await {
                 around.push(out);
