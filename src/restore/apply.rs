@@ -14,7 +14,7 @@ use super::clock::RtoClock;
 use super::compile::{Compiled, SavedType, subject};
 use super::limit::{Limiter, Place};
 use super::owners::Waiting;
-use super::preflight::{Webhooks, is_configuration};
+use super::preflight::{Webhooks, bring_back, is_configuration};
 use super::remap::{Counts, Remap};
 use super::rules::{Facts, fit, text};
 use super::scale::Interim;
@@ -274,6 +274,10 @@ async fn handle(work: &Work, job: Job, place: &mut Option<Place>, shown: &str) -
         }
         None => kind.resource.clone(),
     };
+    if is_configuration(&resource) {
+        // It may have been saved while a restore went round it.
+        bring_back(&mut object);
+    }
     let references = object["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
     let facts = Facts {
         resource: &resource,

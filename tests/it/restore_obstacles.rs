@@ -132,6 +132,30 @@ async fn a_webhook_that_was_gone_round_is_put_back_after_a_kill_by_whoever_resto
     assert_eq!(held.config().await, before);
 }
 
+/// A backup may be taken between a kill and the next restore.
+#[tokio::test]
+async fn a_webhook_that_was_saved_while_it_was_gone_round_comes_back_as_it_was() {
+    let (rig, api) = (Rig::new().await, shared().api());
+    let namespace = shared().namespace("saved-around").await;
+    let mut config = webhook(&namespace, &namespace, json!({"url": "https://127.0.0.1:1/"}));
+    let selector = config["webhooks"][0]["objectSelector"].clone();
+    let former = json!({format!("{namespace}.webhook.test"): selector}).to_string();
+    config["metadata"]["annotations"] = json!({"ckbackup.io/former-object-selectors": former});
+    config["metadata"]["labels"] = json!({"of": namespace});
+    config["webhooks"][0]["objectSelector"] = json!({"matchLabels": {"ckbackup.io/no-object-carries-this": "true"}});
+    api.create(WEBHOOKS, &config).await;
+    let resources = "[validatingwebhookconfigurations.admissionregistration.k8s.io]";
+    let scope = format!("{{labelSelector: of={namespace}, clusterScoped: true, resources: {{include: {resources}}}}}");
+    rig.back_up(&shared().kubeconfig, &scope).await;
+    let path = format!("{WEBHOOKS}/{namespace}");
+    api.delete(&path).await;
+    rig.restore(&rig.plan("[{name: all, apply: {}}]"), &shared().kubeconfig).run().await.expect_success();
+    let restored = api.get(&path).await;
+    assert_eq!(restored["webhooks"][0]["objectSelector"], selector);
+    assert!(restored["metadata"]["annotations"].is_null(), "{restored:#}");
+    api.delete(&path).await;
+}
+
 #[tokio::test]
 async fn a_webhook_whose_service_has_no_endpoints_is_named_with_its_service() {
     let rig = Rig::new().await;

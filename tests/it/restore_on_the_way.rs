@@ -74,6 +74,59 @@ async fn constraints_wait_for_the_definition_that_gatekeeper_makes_and_say_so_wh
     assert!(api.find(&format!("{CONSTRAINTS}/labels")).await.is_some());
 }
 
+const WEBHOOKS: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
+
+/// A webhook of a service in the namespace `default`, which is asked about Secrets.
+fn webhook_of_service(name: &str) -> Value {
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration", "metadata": {"name": name},
+        "webhooks": [{
+            "name": format!("{name}.webhook.test"), "admissionReviewVersions": ["v1"], "sideEffects": "None",
+            "clientConfig": {"service": {"namespace": "default", "name": name}},
+            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["secrets"]}],
+        }],
+    })
+}
+
+fn slice(name: &str) -> Value {
+    json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"name": name, "labels": {"kubernetes.io/service-name": name}},
+        "endpoints": [{"addresses": ["10.9.8.7"], "conditions": {"ready": true}}],
+    })
+}
+
+/// The second restore has a node that could run the backend, so it waits for that; the first one has none.
+#[tokio::test]
+async fn a_webhook_comes_last_and_after_its_backend_where_one_can_come_up() {
+    let rig = Rig::new().await;
+    let plane = ControlPlane::start(&rig.scratch, "backends").await;
+    let (api, slices) = (plane.api(), "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices");
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "gate"}, "spec": {"ports": [{"port": 443}]}});
+    api.create("/api/v1/namespaces/default/services", &service).await;
+    api.create(WEBHOOKS, &webhook_of_service("gate")).await;
+    let scope =
+        "{clusterScoped: true, resources: {include: [mutatingwebhookconfigurations.admissionregistration.k8s.io]}}";
+    rig.back_up(plane.kubeconfig(), scope).await;
+    let (plan, path) = (rig.plan("[{name: all, apply: {}}]"), format!("{WEBHOOKS}/gate"));
+
+    api.delete(&path).await;
+    let first = summary(&rig.restore(&plan, plane.kubeconfig()).run().await.expect_success());
+    let note = step(&first, "all")["note"].as_str().unwrap();
+    assert_eq!(note, "webhooks were written without waiting for their backends, as the cluster has no nodes");
+    assert!(api.find(&path).await.is_some());
+
+    api.delete(&path).await;
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node"}});
+    api.create("/api/v1/nodes", &node).await;
+    let running = rig.restore(&plan, plane.kubeconfig()).start().await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(api.find(&path).await.is_none(), "its backend is not ready yet");
+    api.create(slices, &slice("gate")).await;
+    let second = summary(&running.finish().await.expect_success());
+    assert_eq!((items(&second), &step(&second, "all")["note"]), ([1, 0, 0, 0, 0], &Value::Null), "{second:#}");
+}
+
 /// A real garbage collector.
 struct Collector(Child);
 

@@ -68,8 +68,8 @@ fn take_out(config: &mut Value, names: &[String]) {
     }
 }
 
-/// A selector that somebody has set since is left as it is.
-fn bring_back(config: &mut Value) {
+/// Makes a configuration what it was before it was gone round. A selector that somebody has set since is left as it is.
+pub fn bring_back(config: &mut Value) {
     let mut former = former(config);
     for webhook in config["webhooks"].as_array_mut().into_iter().flatten() {
         if let Some(selector) = former.remove(name_of(webhook))

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+pub use self::around::bring_back;
 pub use self::webhooks::{Webhooks, is_configuration};
 use super::apply::Work;
 use crate::error::Result;
