@@ -9,6 +9,7 @@ mod choose;
 mod completion;
 mod demo;
 mod diff;
+mod drill;
 mod extract;
 mod global;
 mod json_log;
@@ -16,6 +17,7 @@ mod keygen;
 mod list;
 mod man;
 mod metrics_file;
+mod obstacles;
 mod output;
 mod plan;
 mod progress;
@@ -110,6 +112,7 @@ enum Verb {
     Restore(Box<restore::RestoreArgs>),
     Ack(ack::AckArgs),
     Plan(plan::PlanArgs),
+    Drill(drill::DrillArgs),
     Rotate(rotate::RotateArgs),
     Report(report::ReportArgs),
     Rbac(rbac::RbacArgs),
@@ -128,6 +131,7 @@ impl Verb {
             Verb::Backup(_) => Some("backup"),
             Verb::Verify(_) => Some("verify"),
             Verb::Restore(_) => Some("restore"),
+            Verb::Drill(_) => Some("drill"),
             Verb::Rotate(_) => Some("rotate"),
             _ => None,
         }
@@ -147,6 +151,7 @@ async fn dispatch(verb: Verb, global: &Global) -> Outcome {
         Verb::Diff(args) => global.stoppable(diff::run(&args, global)).await,
         Verb::Restore(args) => restore::run(&args, global).await,
         Verb::Ack(args) => global.stoppable(ack::run(&args, global)).await,
+        Verb::Drill(args) => drill::run(&args, global).await,
         Verb::Plan(args) => global.stoppable(plan::run(&args, global)).await,
         Verb::Rotate(args) => rotate::run(&args, global).await,
         Verb::Scheduler(args) => scheduler::run(&args, global).await,

@@ -20,6 +20,12 @@ impl Cluster {
         self.write(Method::POST, &path, "application/json", object).await
     }
 
+    /// Whether an object could be created, with every field that it has; nothing is stored.
+    pub async fn rehearse(&self, collection: &str, object: Bytes) -> Result<Bytes, ApiError> {
+        let path = format!("{collection}?fieldManager={FIELD_MANAGER}&dryRun=All&fieldValidation=Strict");
+        self.write(Method::POST, &path, "application/json", object).await
+    }
+
     /// Server-side apply of an object, taking over fields that others own.
     pub async fn apply(&self, object_path: &str, object: Bytes) -> Result<Bytes, ApiError> {
         let path = format!("{object_path}?fieldManager={FIELD_MANAGER}&force=true");

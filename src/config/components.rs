@@ -65,6 +65,18 @@ impl SavedBy {
         }
     }
 
+    /// The kind's key in a schedule.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SavedBy::Kubernetes => "kubernetes",
+            SavedBy::Files => "files",
+            SavedBy::Prometheus => "prometheus",
+            SavedBy::Elasticsearch => "elasticsearch",
+            SavedBy::Objects => "objects",
+            SavedBy::Command => "command",
+        }
+    }
+
     /// All of them.
     pub const ALL: [SavedBy; 6] = [
         SavedBy::Kubernetes,

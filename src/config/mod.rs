@@ -18,8 +18,10 @@ mod filter;
 mod graph;
 mod kinds;
 mod location;
+mod mappings;
 mod names;
 mod objects;
+mod patch;
 mod paths;
 mod plan;
 mod problems;
@@ -30,6 +32,7 @@ mod scope;
 mod selector;
 mod size;
 mod source;
+mod webhooks;
 mod window;
 mod yaml;
 
@@ -48,8 +51,10 @@ pub use exclusions::{EXCLUSIONS, Exclusion, OPT_OUT_LABEL, Reach, find_exclusion
 pub use filter::{Filter, Patterns};
 pub use kinds::KindPattern;
 pub use location::{VaultLocation, parse_endpoint};
+pub use mappings::{Mappings, TextKind};
 pub use names::{ClusterName, Name};
 pub use objects::{ObjectsPlace, ObjectsScope, RestoreObjects};
+pub use patch::{Change, Patch};
 pub use paths::PathFilter;
 pub use plan::{
     Action, Apply, Conflict, DEFAULT_GATE_TIMEOUT, DEFAULT_RETRY_WAIT, Flow, Gate, Manual, OnFailure, PlanFile,
@@ -62,6 +67,7 @@ pub use schedule::{CatchUp, DEFAULT_KEEP, LeaseNames, OnWindowClose, Rotate, Sch
 pub use scope::{DEFAULT_PAGE_SIZE, DEFAULT_PARALLELISM, DEFAULT_REQUEST_TIMEOUT, KubernetesScope};
 pub use selector::LabelSelector;
 pub use source::{CONFIGURATION_SOURCE, FilesScope, HttpAccess, Limits, LogFormat, SourceKind, SourceSpec};
+pub use webhooks::WebhookPolicy;
 pub use window::Window;
 
 use crate::error::{Error, Result};

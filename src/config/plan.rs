@@ -22,12 +22,15 @@ use super::duration::Rto;
 use super::elasticsearch::RestoreElasticsearch;
 use super::filter::Filter;
 use super::kinds::KindPattern;
+use super::mappings::Mappings;
 use super::names::Name;
 use super::objects::RestoreObjects;
+use super::patch::Patch;
 use super::paths::PathFilter;
 use super::problems::suggestion;
 use super::prometheus::{BlocksTo, RestorePrometheus};
 use super::selector::LabelSelector;
+use super::webhooks::WebhookPolicy;
 use crate::error::{Error, Result};
 
 /// How long a gate waits, unless the plan says.
@@ -46,6 +49,12 @@ pub struct RestorePlan {
     pub usable: Option<usize>,
     /// The steps in the order of the file; there is at least one.
     pub steps: Vec<Step>,
+    /// What is called otherwise in the target.
+    pub mappings: Mappings,
+    /// What is changed in objects, in the order of the file.
+    pub patches: Vec<Patch>,
+    /// What happens to webhooks of the target that would refuse writes or let them hang.
+    pub webhooks: WebhookPolicy,
     /// The whole file as it was read.
     pub source_text: String,
     /// The files of the plans in it.
@@ -289,11 +298,11 @@ impl Apply {
     }
 }
 
-fn any_matches(patterns: &[KindPattern], kind: &str, group: &str) -> bool {
+pub(super) fn any_matches(patterns: &[KindPattern], kind: &str, group: &str) -> bool {
     patterns.iter().any(|pattern| pattern.matches(kind, group))
 }
 
-fn in_namespaces(filter: &Filter, object: &Subject<'_>) -> bool {
+pub(super) fn in_namespaces(filter: &Filter, object: &Subject<'_>) -> bool {
     match object.namespace {
         Some(namespace) => filter.allows(namespace),
         None if object.kind == "Namespace" && object.group.is_empty() => filter.allows(object.name),

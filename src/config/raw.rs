@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::Value;
 
 /// What every document begins with; anything else is left for later.
 #[derive(Debug, Deserialize)]
@@ -334,6 +335,56 @@ pub(super) struct Plan {
     pub(super) targets: BTreeMap<String, Target>,
     pub(super) usable: Option<String>,
     pub(super) steps: Vec<Step>,
+    #[serde(default)]
+    pub(super) mappings: Mappings,
+    #[serde(default)]
+    pub(super) patches: Vec<Patch>,
+    pub(super) webhooks: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Mappings {
+    #[serde(default)]
+    pub(super) namespaces: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) storage_classes: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) image_registries: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) domains: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) domains_in: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Patch {
+    pub(super) name: Option<String>,
+    pub(super) kinds: Vec<String>,
+    #[serde(default)]
+    pub(super) namespaces: Filter,
+    pub(super) labels: Option<String>,
+    #[serde(default)]
+    pub(super) names: Vec<String>,
+    pub(super) merge: Option<Value>,
+    pub(super) json: Option<Vec<PatchOperation>>,
+}
+
+/// One operation of a JSON patch (RFC 6902).
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct PatchOperation {
+    pub(super) op: String,
+    pub(super) path: String,
+    pub(super) from: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) value: Option<Value>,
+}
+
+/// A value that may be null, which is another thing than none.
+fn given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,4 +1,6 @@
-//! Rehearsal: a scratch control plane to restore into, and the comparison that says what came back.
+//! Rehearsal: a scratch control plane to restore into, the comparison that says what came back, and the report of it.
 
 pub mod comparison;
+pub mod report;
 pub mod sandbox;
+pub mod scratch;

@@ -14,7 +14,7 @@ use crate::config::{Action as StepAction, RestorePlan};
 use crate::error::Result;
 use crate::report::model::{
     Action, BackupUsed, ClockReading, Deviation, DifferenceNamed, Erasure, ErasureStatus, ExerciseKind, ExerciseReport,
-    ItemCounts, KeyUsed, NotExercised, NotRestored, People, PlanUsed, Prediction, Proved, REPORT_SCHEMA, Scenario,
+    ItemCounts, KeyUsed, NotExercised, NotRestored, People, PlanUsed, Prediction, REPORT_SCHEMA, Scenario,
     SignOff, StepOutcome, StepReport, Target, TargetKind, Verdict, Verification, VerificationKind, VerificationOutcome,
 };
 use crate::restore::{Items, RestoreStatus, RestoreSummary, StepStatus, StepSummary};
@@ -269,9 +269,4 @@ fn erasure(account: &Account<'_>) -> Erasure {
     };
     let note = thrown_away.then(|| "what was restored was thrown away after the drill".to_string());
     Erasure { status, step, note }
-}
-
-/// What a row of the inventory says of one that nothing proves.
-pub(crate) fn is_proved(proved: Proved) -> bool {
-    proved == Proved::Restored
 }

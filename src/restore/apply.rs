@@ -9,13 +9,14 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use super::batch::{OpenBatch, to_do};
-use super::compile::SavedType;
+use super::compile::{SavedType, subject};
 use super::journal;
 use super::limit::Place;
 use super::owners::Waiting;
+use super::preflight::{bring_back, is_configuration};
 use super::rules::{Facts, fit, text};
 use super::summary::Outcome;
-use super::target::Unserved;
+use super::target::{ServedType, Unserved};
 use super::work::{Tally, Work};
 use super::write::{Fitted, Lost, Writer, Written};
 use crate::archive::frame;
@@ -31,6 +32,10 @@ const FRAMES_AHEAD: usize = 3;
 
 /// The reason for which an object that is there already is skipped.
 pub const EXISTS: &str = "exists";
+
+/// Why a constraint has no type, though its template is there.
+const NO_GATEKEEPER: &str = "Gatekeeper has made no definition of its template; see that the pods of Gatekeeper run and \
+                             what the template's status says, then run the same command again";
 
 /// One object on its way.
 struct Job {
@@ -164,18 +169,38 @@ async fn handle(work: &Work, job: Job, place: &mut Option<Place>, shown: &str) -
         Ok(object) => object,
         Err(e) => return Ok(Outcome::Failed(format!("it is not JSON: {e}"))),
     };
-    let awaited = work.compiled.definitions.contains(&kind.resource) && !work.dry_run;
+    let to_come = work.compiled.is_to_come(kind);
     let target = work.target()?;
-    let serving = target.served(kind, awaited);
-    let served = match if awaited { work.limiter.aside(place, serving).await } else { serving.await } {
+    // A type that is waited for, or whose server hangs, must not hold up others.
+    let served = match target.known(kind).await {
+        Some(served) => Ok(served),
+        None => work.limiter.aside(place, target.served(kind, to_come && !work.dry_run)).await,
+    };
+    let served = match served {
         Ok(served) => Some(served),
         Err(Unserved::Lost(why)) => return Err(Lost(why)),
-        Err(_) if work.dry_run && work.compiled.definitions.contains(&kind.resource) => None,
-        Err(Unserved::Missing(why)) => return Ok(Outcome::Failed(why)),
+        Err(_) if work.dry_run && to_come => None,
+        Err(Unserved::Missing(_)) if work.compiled.comes_of_template(kind) => {
+            return Ok(Outcome::Failed(NO_GATEKEEPER.into()));
+        }
+        Err(Unserved::Missing(why) | Unserved::NotReady(why)) => return Ok(Outcome::Failed(why)),
     };
+    let resource = match &served {
+        Some(served) => {
+            if let Err(why) = served.convert(&mut object) {
+                return Ok(Outcome::Failed(why));
+            }
+            served.resource()
+        }
+        None => kind.resource.clone(),
+    };
+    if is_configuration(&resource) {
+        // It may have been saved while a restore went round it.
+        bring_back(&mut object);
+    }
     let references = object["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
     let facts = Facts {
-        resource: &kind.resource,
+        resource: &resource,
         owners: &work.compiled.owners,
         volumes: &work.compiled.volumes,
         preserve_node_ports: apply.preserve_node_ports,
@@ -186,9 +211,15 @@ async fn handle(work: &Work, job: Job, place: &mut Option<Place>, shown: &str) -
     if let Err((rule, why)) = fit(&mut object, &facts) {
         return Ok(Outcome::Skipped { rule: rule.into(), why });
     }
+    match work.remap.apply(&mut object, &resource, &subject(&job.source, kind, &path, &job.entry)) {
+        Ok(uses) if uses.is_empty() => {}
+        Ok(uses) => work.tallies[job.step].lock().await.remapped.add(shown, uses),
+        Err(why) => return Ok(Outcome::Failed(why)),
+    }
     let name = text(&object["metadata"], "name").to_string();
+    let namespace = path.namespace.map(|namespace| work.remap.mappings().namespace(namespace));
     let collection = match &served {
-        Some(served) => served.collection(path.namespace),
+        Some(served) => served.collection(namespace),
         None => format!("{}/{}", group_version_path(&kind.group, &kind.version), kind.plural()),
     };
     let fitted = Fitted { collection, name, object, status, facts, owners_to_come };
@@ -196,11 +227,26 @@ async fn handle(work: &Work, job: Job, place: &mut Option<Place>, shown: &str) -
         cluster: target.cluster(),
         limiter: &work.limiter,
         in_vain: &work.in_vain,
+        terminating: &target.terminating,
         conflict: apply.conflict.unwrap_or(work.conflict),
     };
+    if served.as_ref().is_some_and(ServedType::is_other_version)
+        && let Err(why) = writer.rehearse(&fitted).await?
+    {
+        let (from, to) = (&kind.version, served.as_ref().map_or("", ServedType::version));
+        return Ok(Outcome::Failed(format!("{from} is not served, and {to} does not take it: {why}")));
+    }
     if work.dry_run {
         // What the target does not serve yet is not there.
         return if served.is_some() { writer.foresee(&fitted).await } else { Ok(Outcome::Created) };
+    }
+    if is_configuration(&resource)
+        && let Some(note) = work.limiter.aside(place, work.webhooks.before_write(target.cluster(), &fitted)).await
+    {
+        let notes = &mut work.tallies[job.step].lock().await.notes;
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
     }
     let Written { outcome, uid, .. } = writer.write(&fitted, place).await?;
     if let Some(uid) = uid {

@@ -138,7 +138,11 @@ impl Present {
         let path = ObjectPath::parse(&entry.path)?;
         let cell = self.0.lock().await.entry(path.resource.into()).or_default().clone();
         let listed = cell.get_or_init(|| list(work, &path)).await;
-        let uid = listed.as_ref()?.get(&key(path.namespace.unwrap_or_default(), path.stem))?;
+        // Where the plan gives namespaces other names, it is there under the new one.
+        let mappings = work.remap.mappings();
+        let name = if path.resource == "namespaces" { mappings.namespace(path.stem) } else { path.stem };
+        let namespace = path.namespace.map(|namespace| mappings.namespace(namespace));
+        let uid = listed.as_ref()?.get(&key(namespace.unwrap_or_default(), name))?;
         Some(uid.to_string())
     }
 }

@@ -13,6 +13,7 @@ use super::apply::write_owner_references;
 use super::board::Board;
 use super::event::{Event, Watcher};
 use super::journal::{Earlier, Entry, Journal};
+use super::preflight::{self, Obstacle};
 use super::rehearsal::Stage;
 use super::scale::back_at_the_end;
 use super::step::{Ended, blank, run_step};
@@ -108,6 +109,9 @@ impl Executor {
             let Ended { step, summary, failures: failed, goes_on } =
                 finished.map_err(|e| Error::failed("run a step").because(e))?;
             self.note_end(step, &summary, &failed);
+            // A backend that hangs must not hold up the next step.
+            let executor = self.clone();
+            tokio::spawn(async move { executor.put_back_webhooks(false).await });
             if self.plan.usable == Some(step) && summary.status == StepStatus::Done {
                 usable = Some(self.tell_usable());
             }
@@ -118,6 +122,7 @@ impl Executor {
         let stopped = cancel.is_cancelled() || self.journal.taken_over().is_cancelled() || self.is_any_lost();
         failures.extend(self.last_owners(stopped).await);
         failures.extend(self.scale_back().await);
+        failures.extend(self.put_back_webhooks(true).await);
         let mut all = Vec::with_capacity(count);
         for (step, summary) in steps.ended.into_iter().enumerate() {
             all.push(match summary {
@@ -199,9 +204,10 @@ impl Executor {
             false => (StepStatus::NotRun, "stopped before it began"),
         };
         let tally = std::mem::take(&mut *self.work(step).tallies[step].lock().await);
-        let Tally { items, skipped, standing, failures: failed, .. } = tally;
+        let Tally { items, skipped, standing, failures: failed, remapped, .. } = tally;
         failures.extend(failed);
-        StepSummary { status, items, skipped, standing, note: Some(note.into()), ..blank(self, step) }
+        let remapped = remapped.into_list();
+        StepSummary { status, items, skipped, standing, remapped, note: Some(note.into()), ..blank(self, step) }
     }
 
     /// What steps that were cut off had scaled to zero.
@@ -213,6 +219,30 @@ impl Executor {
             failures.extend(failed.into_iter().map(|(object, why)| Failure { step: "scale".into(), object, why }));
         }
         failures
+    }
+
+    /// Webhooks that were gone round: those that answer again, at the end all of them.
+    async fn put_back_webhooks(&self, last: bool) -> Vec<Failure> {
+        let mut failures = Vec::new();
+        for work in &self.works {
+            let Some(target) = &work.target else { continue };
+            let failed = work.webhooks.put_back(target.cluster(), last).await;
+            failures.extend(failed.into_iter().map(|(object, why)| Failure { step: "webhooks".into(), object, why }));
+        }
+        failures
+    }
+
+    /// What stands in the way, found before the first write. A stop by somebody is for whoever runs the steps.
+    pub async fn look_ahead(&self, cancel: &CancellationToken) -> Result<Vec<Obstacle>> {
+        let mut obstacles = Vec::new();
+        for work in &self.works {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => {}
+                found = preflight::look(work) => obstacles.extend(found?),
+            }
+        }
+        Ok(obstacles)
     }
 
     /// Objects whose owner never came get those that did.

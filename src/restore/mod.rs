@@ -1,7 +1,8 @@
 //! Restores: a plan is compiled against a backup, then its steps run as a graph, against the clock.
 //!
 //! ```text
-//! plan + backup ─ compile ─ graph of steps ┬ apply: frames ─ rules ─ writes in parallel ─ outcomes
+//! plan + backup ─ compile ─ preflight ─ graph of steps
+//!                                          ┬ apply: frames ─ rules ─ remap ─ writes in parallel ─ outcomes
 //!                                          ├ files, prometheus, objects: frames ─ written out of sight ─ shown when whole
 //!                                          ├ gate: a condition, waited for
 //!                                          └ manual: a person
@@ -22,17 +23,21 @@ mod forecast;
 mod gate;
 mod journal;
 mod limit;
+mod moved;
 mod objects;
 mod order;
 mod owners;
+mod preflight;
 mod prometheus;
 mod rehearsal;
+mod remap;
 mod rules;
 mod same;
 mod scale;
 mod step;
 mod summary;
 mod target;
+mod terminating;
 mod tree;
 mod work;
 mod write;
@@ -57,9 +62,12 @@ pub use self::journal::{
     VaultPlace, all_in_vault, find_ack, give_ack, peek_begin, read as read_journal,
 };
 use self::limit::Limiter;
-pub use self::order::rank;
+use self::preflight::Webhooks;
+pub use self::order::{RANKS, Rank, rank};
 pub use self::owners::Owners;
 pub use self::rehearsal::Stage;
+pub use self::preflight::{Obstacle, Severity};
+pub use self::remap::{Remap, Remapped};
 pub use self::rules::{Facts, RULES, Rule, fit, normalise};
 pub use self::same::{differences, same};
 pub use self::summary::{
@@ -69,7 +77,7 @@ use self::target::Target;
 use self::work::Work;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
-use crate::config::{Conflict, Manual, RestorePlan};
+use crate::config::{Conflict, Manual, RestorePlan, WebhookPolicy};
 use crate::error::{Context, Error, Result};
 use crate::progress::Progress;
 use crate::reader::OpenBackup;
@@ -114,6 +122,8 @@ pub struct Restore {
     pub conflict: Conflict,
     /// What storages need that objects are written to: the environment's settings.
     pub storage: StoreSettings,
+    /// What happens to webhooks that stand in the way; what the plan says where nothing is said here.
+    pub webhooks: Option<WebhookPolicy>,
     /// Only say what would be done.
     pub dry_run: bool,
     /// What a drill restores to; none in an incident.
@@ -154,13 +164,15 @@ impl Restore {
         let begin = std::time::Instant::now();
         let (dry_run, cancel) = (self.dry_run, self.cancel.clone());
         let executor = Arc::new(self.prepare().await?);
+        let obstacles = executor.look_ahead(&cancel).await?;
         let predicted = executor.board.forecast(executor.works[0].clock.elapsed());
         let keeping = executor.journal.clone();
         let done = tokio::select! {
             done = executor.run(cancel) => done?,
             () = keeping.keep_up() => return Err(Error::failed("keep the journal")),
         };
-        let summary = summarise(&executor, done, dry_run, begin.elapsed().as_secs_f64(), predicted);
+        let mut summary = summarise(&executor, done, dry_run, begin.elapsed().as_secs_f64(), predicted);
+        summary.obstacles = obstacles;
         executor.journal.note(&Entry::Ended { at: executor.works[0].clock.clock.now(), status: summary.status });
         executor.journal.upload().await;
         let broken = executor.works[0].broken.lock().await.take();
@@ -173,11 +185,15 @@ impl Restore {
         let (broken, earlier) = (Arc::new(Mutex::new(None)), Arc::new(self.earlier));
         let mut works = Vec::new();
         for (target, site) in self.sites.into_iter().enumerate() {
-            let compiled = compile(&self.plan, target, &site.backup).await;
+            let remap = Remap::new(&self.plan);
+            let webhooks = Webhooks::new(self.webhooks.unwrap_or(self.plan.webhooks));
+            let compiled = compile(&self.plan, target, &site.backup, &remap).await;
             let compiled =
                 compiled.context(|| format!("compile plan {} against {}", self.plan.name, site.backup.manifest.id))?;
             works.push(Arc::new(Work {
                 tallies: self.plan.steps.iter().map(|_| Arc::default()).collect(),
+                remap,
+                webhooks,
                 plan: self.plan.clone(),
                 backup: site.backup,
                 compiled,
@@ -218,7 +234,7 @@ pub async fn count_objects(
     target: usize,
     backup: &OpenBackup,
 ) -> Result<(Vec<u64>, BTreeMap<String, u64>)> {
-    let compiled = compile(plan, target, backup).await?;
+    let compiled = compile(plan, target, backup, &Remap::new(plan)).await?;
     Ok((compiled.steps.iter().map(compile::CompiledStep::objects).collect(), compiled.not_selected))
 }
 
@@ -246,6 +262,7 @@ fn summarise(executor: &Executor, done: Done, dry_run: bool, seconds: f64, predi
         predicted_seconds: predicted.finish_seconds,
         critical_path: predicted.critical_path,
         rto: first.clock.summary(done.usable, executor.plan.usable.is_some()),
+        obstacles: Vec::new(),
         items: all_items(&done.steps),
         steps: done.steps,
         failures: done.failures,

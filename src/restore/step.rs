@@ -308,6 +308,7 @@ impl Running<'_> {
             items: tried.tally.items,
             skipped: tried.tally.skipped,
             standing: tried.tally.standing,
+            remapped: tried.tally.remapped.into_list(),
             note: tried.note,
             ..blank(self.executor, self.step)
         };
@@ -332,6 +333,7 @@ pub fn blank(executor: &Executor, step: usize) -> StepSummary {
         items: Items::default(),
         skipped: Default::default(),
         standing: Vec::new(),
+        remapped: Vec::new(),
         types: executor.work(step).compiled.steps[step].types.clone(),
         note: None,
     }

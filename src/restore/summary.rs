@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::preflight::Obstacle;
+use super::remap::Remapped;
 use crate::vault::manifest::Status;
 
 /// The five outcomes that an object can have.
@@ -144,6 +146,9 @@ pub struct StepSummary {
     /// Skipped objects that were there already and differ: what they are, and where they differ.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub standing: Vec<Standing>,
+    /// What mappings and patches changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remapped: Vec<Remapped>,
     /// Objects by type.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub types: BTreeMap<String, u64>,
@@ -260,6 +265,8 @@ pub struct RestoreSummary {
     pub critical_path: Vec<String>,
     /// The clock.
     pub rto: RtoSummary,
+    /// What was found in the way before the first write.
+    pub obstacles: Vec<Obstacle>,
     /// All objects by outcome.
     #[serde(skip)]
     pub items: Items,

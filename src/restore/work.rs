@@ -12,6 +12,8 @@ use super::clock::RtoClock;
 use super::compile::Compiled;
 use super::journal::{Earlier, Journal};
 use super::limit::Limiter;
+use super::preflight::Webhooks;
+use super::remap::{Counts, Remap};
 use super::scale::Interim;
 use super::summary::{Failure, Items, Outcome, Standing};
 use super::target::Target;
@@ -56,6 +58,10 @@ pub struct Work {
     pub earlier: Arc<Earlier>,
     /// What is in the target, where a restore is gone on with.
     pub present: Present,
+    /// What the plan changes in objects.
+    pub remap: Remap,
+    /// Webhooks that refuse writes, or let them hang.
+    pub webhooks: Webhooks,
     /// What is otherwise in the cluster only while the restore runs.
     pub interim: Interim,
     /// Who is told.
@@ -84,6 +90,8 @@ pub struct Tally {
     pub lost: Option<String>,
     /// What is worth knowing beside.
     pub notes: Vec<String>,
+    /// What mappings and patches changed.
+    pub remapped: Counts,
 }
 
 impl Tally {

@@ -13,6 +13,7 @@ use super::limit::{LONGEST_PAUSE, Limiter, Place};
 use super::rules::{Facts, normalise};
 use super::same::differences;
 use super::summary::Outcome;
+use super::terminating::{self, Terminating};
 use crate::cluster::{ApiError, Cause, Cluster, Retry};
 use crate::config::Conflict;
 
@@ -76,6 +77,8 @@ pub struct Writer<'a> {
     pub conflict: Conflict,
     /// What was waited for in vain.
     pub in_vain: &'a InVain,
+    /// Namespaces that are being deleted.
+    pub terminating: &'a Terminating,
 }
 
 /// Causes that were waited for once, to the end of all patience: a webhook that is dead would otherwise take as long
@@ -88,7 +91,8 @@ impl InVain {
         self.0.lock().is_ok_and(|causes| causes.contains(cause))
     }
 
-    fn learn(&self, cause: String) {
+    /// Nobody waits for it any more.
+    pub fn learn(&self, cause: String) {
         if let Ok(mut causes) = self.0.lock() {
             causes.insert(cause);
         }
@@ -113,6 +117,14 @@ impl Writer<'_> {
             };
             if error.code() == Some(429) {
                 self.limiter.busy(retry_after(&error));
+            }
+            if let Some(namespace) = terminating::of_error(&error) {
+                let gone = self.limiter.aside(place, self.terminating.wait(self.cluster, &namespace)).await;
+                match gone {
+                    Ok(()) if tries <= 1 => continue,
+                    Ok(()) => {}
+                    Err(why) => return Ok(Written::failed(why)),
+                }
             }
             if !self.is_worth_another_try(fitted, &error, tries, begin.elapsed()) {
                 self.require_server(&error).await?;
@@ -166,6 +178,16 @@ impl Writer<'_> {
                 met => met,
             },
             Err(e) => Err(e),
+        }
+    }
+
+    /// Whether the target takes an object in another version than it was saved in, with every field. Nothing is written.
+    pub async fn rehearse(&self, fitted: &Fitted<'_>) -> Result<Result<(), String>, Lost> {
+        let body = Bytes::from(fitted.object.to_string());
+        match Retry::default().run(|| self.cluster.rehearse(&fitted.collection, body.clone())).await {
+            Err(e) if matches!(e.code(), Some(400 | 422)) && !e.message().contains("dry run") => Ok(Err(e.message())),
+            Err(e) => self.require_server(&e).await.map(Ok),
+            Ok(_) => Ok(Ok(())),
         }
     }
 

@@ -42,7 +42,7 @@ async fn a_step_begins_when_those_it_comes_after_are_done() {
     );
     rig.restore(&plan, &kubeconfig).run().await.expect_success();
 
-    let written: Vec<_> = proxy.seen().into_iter().filter(|s| s.method == "POST").map(|s| s.path).collect();
+    let written: Vec<_> = proxy.seen().into_iter().filter(|s| s.writes()).map(|s| s.path).collect();
     let kinds: Vec<_> = written.iter().map(|path| path.split(['/', '?']).nth(5).unwrap()).collect();
     assert_eq!(kinds, ["serviceaccounts", "secrets", "configmaps", "configmaps", "configmaps"]);
 }

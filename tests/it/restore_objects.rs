@@ -210,7 +210,7 @@ async fn the_default_plan_writes_kinds_in_their_order() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     rig.restore(&root.join("restore-plans/default.yaml"), &kubeconfig).run().await.expect_success();
     let mut order = Vec::new();
-    for request in proxy.seen().iter().filter(|seen| seen.method == "POST") {
+    for request in proxy.seen().iter().filter(|seen| seen.method == "POST" && seen.writes()) {
         let kind = request.path.split('?').next().unwrap().rsplit('/').next().unwrap().to_owned();
         if !order.contains(&kind) {
             order.push(kind);

@@ -21,7 +21,7 @@ use crate::clock::SystemClock;
 use crate::config::{self, Conflict, RestorePlan};
 use crate::drill::comparison::{Difference, with_cluster};
 use crate::drill::report::{Account, report};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Kind, Result};
 use crate::reader::{Counted, append_record, attest};
 use crate::report::model::{ExerciseKind, ExerciseReport, People, Verdict, VerificationOutcome};
 use crate::report::{Report, record_of, write_folder};
@@ -166,6 +166,7 @@ async fn rehearse(
         plan: plan.clone(),
         sites: sites.collect(),
         conflict: Conflict::default(),
+        webhooks: None,
         storage: global.store_settings(),
         dry_run: false,
         stage: Some(staged.stage),
@@ -272,7 +273,7 @@ async fn sign(
         }
         let verified: Vec<_> = report.verifications.iter().filter(|v| v.outcome == VerificationOutcome::Passed).collect();
         let compared = verified.iter().map(|v| v.compared).sum();
-        let counted = Counted { objects: compared, bytes: backup.manifest.bytes(), members: Some(compared) };
+        let counted = Counted { objects: compared, bytes: backup.manifest.sources.iter().map(|source| source.bytes).sum(), members: Some(compared) };
         let digest = opened.digest;
         attest(backup.vault(), backup.folder(), digest, signer, Level::Restored, counted, at).await?;
     }

@@ -13,7 +13,7 @@ use crate::restore::{Blind, Course, Event, Forecast, Items, StepStatus, Watcher}
 const LINE_EVERY: Duration = Duration::from_secs(60);
 
 /// Who is told, as the command line asks.
-pub(super) fn watcher(global: &Global) -> Arc<dyn Watcher> {
+pub(in crate::cli) fn watcher(global: &Global) -> Arc<dyn Watcher> {
     match (global.output, global.quiet) {
         (_, true) => Arc::new(Blind),
         (Output::Json, _) => Arc::new(Events),

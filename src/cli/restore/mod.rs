@@ -1,8 +1,8 @@
 //! `ckbackup restore`: a plan brings a backup back into a cluster.
 
 mod begin;
-mod live;
-mod person;
+pub(super) mod live;
+pub(super) mod person;
 pub(super) mod resume;
 pub(super) mod sites;
 pub(super) mod stored_plan;
@@ -19,7 +19,7 @@ use super::shared::{ClusterArgs, IdentityArgs, PlaceArgs, TrustArgs};
 use super::words::{count, counted};
 use super::{DONE, Global, Outcome};
 use crate::clock::SystemClock;
-use crate::config::{Conflict, RestorePlan, parse_duration};
+use crate::config::{Conflict, RestorePlan, WebhookPolicy, parse_duration};
 use crate::error::{Context, Error, Kind, Result};
 use crate::restore::{Event, Restore, RestoreStatus, RestoreSummary, Restored, Site, StateFolder};
 use crate::vault::manifest::Status;
@@ -60,6 +60,9 @@ pub struct RestoreArgs {
     /// What happens to objects that are there already, where a step does not say: skip, overwrite or fail
     #[arg(long, value_name = "POLICY", default_value = "skip")]
     pub conflict: Conflict,
+    /// What happens to webhooks of the target that do not answer: wait, goAround or stop; what the plan says unless given
+    #[arg(long, value_name = "POLICY")]
+    pub webhooks: Option<WebhookPolicy>,
     /// Do not ask: manual steps are shown and taken as done
     #[arg(short, long)]
     pub yes: bool,
@@ -141,6 +144,7 @@ async fn restore(plan: &Arc<RestorePlan>, begun: Begun, args: &RestoreArgs, glob
         plan: plan.clone(),
         sites: begun.sites,
         conflict: begun.conflict,
+        webhooks: args.webhooks,
         storage: global.store_settings(),
         dry_run: args.dry_run,
         stage: None,

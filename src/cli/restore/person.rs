@@ -11,7 +11,7 @@ use crate::config::Manual;
 use crate::restore::{Decision, Operator};
 
 /// The person, or whoever answers in their place.
-pub(super) struct Person {
+pub(in crate::cli) struct Person {
     /// Manual steps are shown, and taken as done.
     yes: bool,
     /// The restore's id, for those who answer elsewhere.
@@ -21,7 +21,7 @@ pub(super) struct Person {
 }
 
 impl Person {
-    pub(super) fn new(yes: bool, restore: Option<String>) -> Person {
+    pub(in crate::cli) fn new(yes: bool, restore: Option<String>) -> Person {
         Person { yes, restore, asked: Mutex::default() }
     }
 }
@@ -75,7 +75,7 @@ impl Operator for Person {
 }
 
 /// Whether somebody sits at the terminal.
-pub(super) fn is_there() -> bool {
+pub(in crate::cli) fn is_there() -> bool {
     std::io::stdin().is_terminal()
 }
 

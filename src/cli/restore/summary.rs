@@ -1,6 +1,7 @@
 //! What a restore came to, for people.
 
 use crate::cli::Output;
+use crate::cli::obstacles::{obstacles, remapped};
 use crate::cli::table::Table;
 use crate::cli::words::{count, span};
 use crate::restore::{RestoreStatus, RestoreSummary};
@@ -25,6 +26,8 @@ pub(super) fn human(summary: &RestoreSummary, form: Output) -> String {
         table.row(first.into_iter().chain(numbers).chain([step.note.clone().unwrap_or_default()]));
     }
     text.push_str(&table.to_string());
+    text.push_str(&remapped(&summary.steps));
+    text.push_str(&obstacles(&summary.obstacles));
     text.push_str(&skipped(summary));
     text.push_str(&standing(summary));
     text.push_str(&failures(summary));

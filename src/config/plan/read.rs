@@ -12,7 +12,9 @@ use crate::config::kinds::{self, KindPattern};
 use crate::config::names::Name;
 use crate::config::problems::{Problems, listed, nearest};
 use crate::config::scope::{filter, optional_selector};
-use crate::config::{command, elasticsearch, folder_of, graph, objects, paths, prometheus, raw, source};
+use crate::config::{
+    command, elasticsearch, folder_of, graph, mappings, objects, patch, paths, prometheus, raw, source, webhooks,
+};
 use crate::error::{Error, Result};
 
 /// Makes a plan of what was typed, or notes all that is wrong with it. It stands in the plans `within`, the outermost first.
@@ -29,6 +31,9 @@ pub(in crate::config) fn validate(
     let read = read_steps(&raw.spec.steps, targets.as_deref().unwrap_or_default(), path, within, problems);
     let after = after(&raw.spec.steps, problems);
     let is_sound = after.as_ref().is_some_and(|after| is_without_circle(&raw.spec.steps, after, problems));
+    let mappings = mappings::validate(&raw.spec.mappings, "spec.mappings", problems);
+    let patches = patch::validate(&raw.spec.patches, "spec.patches", problems);
+    let webhooks = webhooks::validate(raw.spec.webhooks.as_deref(), "spec.webhooks", problems);
     let (steps, nested) = lay_out(read?, &after.filter(|_| is_sound)?);
     let usable = usable(raw.spec.usable.as_deref(), &steps, problems);
     let positions: Vec<_> = steps.iter().map(|step| step.after.clone()).collect();
@@ -39,6 +44,9 @@ pub(in crate::config) fn validate(
         usable: usable?,
         layers: graph::layers(&positions).ok()?,
         steps,
+        mappings: mappings?,
+        patches: patches?,
+        webhooks: webhooks?,
         source_text: text.to_string(),
         nested,
         path: path.to_path_buf(),

@@ -88,6 +88,13 @@ fn every_key_is_documented() {
     for (text, at) in [(&spans, "{a: {"), (&spans, "when: {"), (&spans, "retry: {"), (&nested, "plan: {")] {
         known.extend(strange(text, at));
     }
+    let changed = PLAN.replace(
+        "  steps:",
+        "  mappings: {domains: {}}\n  patches: [{kinds: [], json: [{op: add, path: /a}]}]\n  steps:",
+    );
+    for at in ["mappings: {", "patches: [{", "json: [{"] {
+        known.extend(strange(&changed, at));
+    }
     known.extend(keys(wrong(PLAN, "      expect", &format!("      {stranger}: 1\n      expect"))));
     assert!(known.len() > 40, "{known:?}");
     let missing: Vec<_> = known.iter().filter(|key| !page.contains(&format!("{key}`"))).collect();

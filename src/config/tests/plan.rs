@@ -210,3 +210,43 @@ fn two_plans_are_the_same_when_all_their_files_are() {
     std::fs::write(folder.path().join("all.yaml"), PLAN.replace("4h", "3h")).unwrap();
     assert_ne!(before, version());
 }
+
+/// The plan with more keys under `spec`.
+fn with(more: &str) -> String {
+    PLAN.replace("  steps:", &format!("{more}\n  steps:"))
+}
+
+#[test]
+fn mappings_patches_and_webhooks_are_read() {
+    let plan = plan(&with(
+        "  webhooks: goAround\n  mappings: {namespaces: {a: b}, imageRegistries: {docker.io: m.example/hub}, domains: {a.example: b.example}, \
+         domainsIn: [Secret]}\n  patches: [{kinds: [Secret], json: [{op: add, path: /data, value: null}]}]",
+    ));
+    assert_eq!(plan.webhooks, WebhookPolicy::GoAround);
+    assert_eq!((plan.mappings.namespace("a"), plan.mappings.namespace("c")), ("b", "c"));
+    assert_eq!(plan.mappings.domains_in, [TextKind::Secret]);
+    assert_eq!(plan.patches[0].name, "patches[0]");
+    let null = serde_json::json!([{"op": "add", "path": "/data", "value": null}]);
+    assert_eq!(plan.patches[0].change, Change::Json(serde_json::from_value(null).unwrap()));
+}
+
+#[test]
+fn wrong_mappings_and_patches_say_why() {
+    let says = |more: &str, what: &str| {
+        let why = why(&with(more));
+        assert!(why.contains(what), "{more}: {why}");
+    };
+    says("  webhooks: goaround", "`goaround` is no way to treat webhooks, did you mean `goAround`?");
+    says("  mappings: {namespaces: {a: B}}", "`B` is no valid name");
+    says("  mappings: {imageRegistries: {nginx: m.example}}", "`nginx` is no registry");
+    says("  mappings: {domains: {\"*.a.example\": b.example}}", "`*.a.example` is no domain");
+    says("  mappings: {domainsIn: [ConfigMap]}", "there are no `domains` that could be replaced there");
+    says("  mappings: {domains: {a.b: c.d}, domainsIn: [Configmap]}", "did you mean `ConfigMap`?");
+    says("  patches: [{kinds: [Secret]}]", "a patch has exactly one of `merge` and `json`");
+    says("  patches: [{kinds: [], merge: {}}]", "names no kind");
+    says("  patches: [{kinds: [Secret], merge: [1]}]", "a merge patch of an object is a mapping");
+    says("  patches: [{kinds: [Secret], json: [{op: add, path: /a}]}]", "`add` needs `value`");
+    says("  patches: [{kinds: [Secret], json: [{op: remove, path: /a, value: 1}]}]", "`remove` takes no `value`");
+    says("  patches: [{kinds: [Secret], json: [{op: set, path: /a, value: 1}]}]", "`set` is no operation");
+    says("  patches: [{kinds: [Secret], json: [{op: add, path: a, value: 1}]}]", "paths begin with `/`");
+}

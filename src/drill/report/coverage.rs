@@ -62,7 +62,7 @@ impl Seen<'_> {
             match found {
                 Ok(difference) => all.add(&difference.of(|resource, namespace| {
                     let in_namespace = component.namespaces.iter().any(|own| own.as_str() == namespace);
-                    in_namespace || component.kinds.iter().any(|kind| kind.is_of(resource))
+                    in_namespace || self.is_of_its_kinds(component, resource)
                 })),
                 Err(reason) => why = Some(reason.clone()),
             }
@@ -83,6 +83,14 @@ impl Seen<'_> {
                 format!("objects: {missing} missing and {changed} changed after the restore, {equal} equal"),
             ),
         }
+    }
+
+    /// Whether a type is one of the component's own kinds.
+    fn is_of_its_kinds(&self, component: &Component, resource: &str) -> bool {
+        let group = resource.split_once('.').map_or("", |(_, group)| group);
+        let mut types = self.manifests.iter().flat_map(|m| &m.sources).filter_map(|source| source.types.get(resource));
+        let saved = types.next().map(|saved| saved.kind.as_str());
+        component.kinds.iter().any(|kind| Some(kind.kind.as_str()) == saved && kind.group == group)
     }
 
     /// Sources of a kind whose steps belong to the component.

@@ -29,6 +29,11 @@ impl Seen {
     pub fn is(&self, method: &str, part: &str) -> bool {
         self.method == method && self.path.contains(part)
     }
+
+    /// Whether it changes anything: a question about rights is posted, too, and so is a rehearsal.
+    pub fn writes(&self) -> bool {
+        self.method != "GET" && !self.path.contains("selfsubjectaccessreviews") && !self.path.contains("dryRun=All")
+    }
 }
 
 /// Something to do at a moment, such as killing the program under test.

@@ -1,0 +1,414 @@
+//! Admission webhooks of the target that would refuse writes of the plan, or let them hang.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::{Mutex, OnceCell};
+use tokio::time::Instant;
+
+use super::around::{go_around, is_around, put_back};
+use super::backend::{Backend, has_nodes, name_of, patience_of};
+use super::{Obstacle, Severity};
+use crate::cluster::{Cluster, Retry};
+use crate::config::WebhookPolicy;
+use crate::error::{Error, Result};
+use crate::restore::work::Work;
+use crate::restore::compile::SavedType;
+use crate::restore::rules::text;
+use crate::restore::target::Target;
+use crate::restore::write::{Fitted, PATIENCE};
+
+const GROUP: &str = "admissionregistration.k8s.io";
+const TYPES: [&str; 2] = ["validatingwebhookconfigurations", "mutatingwebhookconfigurations"];
+/// How long a backend may take to be ready before its webhook is written all the same.
+const READY_WITHIN: Duration = Duration::from_secs(120);
+const POLL: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Whether objects of this type, written like `deployments.apps`, register webhooks.
+pub fn is_configuration(resource: &str) -> bool {
+    resource.split_once('.').is_some_and(|(plural, group)| group == GROUP && TYPES.contains(&plural))
+}
+
+/// A configuration that is gone round.
+#[derive(Debug, Clone)]
+struct Around {
+    path: String,
+    backends: Vec<(Backend, u64)>,
+}
+
+/// A webhook whose backend does not answer.
+#[derive(Debug, Clone)]
+struct Held {
+    /// Path of its configuration.
+    path: String,
+    /// Its own name.
+    name: String,
+    backend: Backend,
+    /// How long the API server waits for it, in seconds.
+    patience: u64,
+    why: String,
+}
+
+/// What is known and done about webhooks.
+#[derive(Debug, Default)]
+pub struct Webhooks {
+    policy: WebhookPolicy,
+    around: Mutex<Vec<Around>>,
+    ready: Mutex<HashMap<Backend, Arc<OnceCell<bool>>>>,
+    has_nodes: OnceCell<bool>,
+}
+
+impl Webhooks {
+    /// Nothing is done yet.
+    pub fn new(policy: WebhookPolicy) -> Webhooks {
+        Webhooks { policy, ..Webhooks::default() }
+    }
+
+    /// Finds webhooks in the way, and waits, goes round them or stops, as the policy says. A dry run only tells.
+    pub async fn look(&self, work: &Work, target: &Target, kinds: &[&SavedType]) -> Result<Vec<Obstacle>> {
+        let cluster = target.cluster();
+        // What a restore that was killed has left is put right before anything else.
+        let mut found = if work.dry_run { left_behind(cluster).await } else { self.recover(cluster).await };
+        let reach = Reach { kinds, namespaces: &work.compiled.namespaces };
+        let mut held = held(cluster, &reach).await;
+        if held.is_empty() || work.dry_run {
+            found.extend(held.iter().map(|held| self.foreseen(held)));
+            return Ok(found);
+        }
+        match self.policy {
+            WebhookPolicy::Stop => return Err(stopped(&held)),
+            WebhookPolicy::GoAround => found.extend(self.go_around(cluster, &held).await),
+            WebhookPolicy::Wait => {
+                if held.iter().any(|held| !self.comes_with(held, &reach)) && self.waits(cluster, &held).await {
+                    held = self.wait(cluster, &reach).await;
+                }
+                for held in held {
+                    if !self.comes_with(&held, &reach) {
+                        work.in_vain.learn(held.name.clone());
+                    }
+                    found.push(self.foreseen(&held));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// A backend that the plan itself restores does not come before it is written.
+    fn comes_with(&self, held: &Held, reach: &Reach<'_>) -> bool {
+        matches!(&held.backend, Backend::Service { namespace, .. } if reach.namespaces.contains(namespace))
+    }
+
+    /// Without nodes no service comes up; what is elsewhere may.
+    async fn waits(&self, cluster: &Cluster, held: &[Held]) -> bool {
+        held.iter().any(|held| matches!(held.backend, Backend::Url(_))) || self.has_nodes(cluster).await
+    }
+
+    async fn wait(&self, cluster: &Cluster, reach: &Reach<'_>) -> Vec<Held> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let held = held(cluster, reach).await;
+            let in_vain = held.iter().all(|held| self.comes_with(held, reach));
+            if in_vain || Instant::now() >= deadline {
+                return held;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    async fn go_around(&self, cluster: &Cluster, held: &[Held]) -> Vec<Obstacle> {
+        let mut found = Vec::new();
+        let paths: BTreeSet<_> = held.iter().map(|held| &held.path).collect();
+        for path in paths {
+            let of: Vec<_> = held.iter().filter(|held| held.path == *path).collect();
+            let backends = of.iter().map(|held| (held.backend.clone(), held.patience)).collect();
+            // Known before it is done: whoever is stopped in between puts it back all the same.
+            self.around.lock().await.push(Around { path: path.clone(), backends });
+            let names: Vec<_> = of.iter().map(|held| held.name.clone()).collect();
+            match go_around(cluster, path, &names).await {
+                Ok(()) => found.extend(of.iter().map(|held| gone_round(held))),
+                Err(e) => found.extend(of.iter().map(|held| {
+                    Obstacle::fails(format!("{}; it could not be gone round: {}", held.words(), e.message()), MEND)
+                })),
+            }
+        }
+        found
+    }
+
+    fn foreseen(&self, held: &Held) -> Obstacle {
+        let todo = match self.policy {
+            WebhookPolicy::Wait => "writes that it covers fail until it answers; `--webhooks goAround` gets past it",
+            WebhookPolicy::GoAround => "it is gone round, and put back when it answers or at the end",
+            WebhookPolicy::Stop => "the restore stops before the first write",
+        };
+        Obstacle::fails(held.words(), todo)
+    }
+
+    /// Puts back what answers again; with `last`, everything. What cannot be put back at the end is told.
+    pub async fn put_back(&self, cluster: &Cluster, last: bool) -> Vec<(String, String)> {
+        let mut failed = Vec::new();
+        let mut around = match self.around.try_lock() {
+            Ok(around) => around,
+            // Somebody looks already.
+            Err(_) if !last => return failed,
+            Err(_) => self.around.lock().await,
+        };
+        for out in std::mem::take(&mut *around) {
+            if !last && !out.answers(cluster).await {
+                around.push(out);
+            } else if let Err(e) = put_back(cluster, &out.path).await {
+                failed
+                    .push((out.path.clone(), format!("it was gone round, and could not be put back: {}", e.message())));
+                around.push(out);
+            }
+        }
+        failed
+    }
+
+    /// Puts back what earlier restores have left.
+    async fn recover(&self, cluster: &Cluster) -> Vec<Obstacle> {
+        let mut found = Vec::new();
+        for (path, config) in configurations(cluster).await {
+            if is_around(&config) {
+                found.push(match put_back(cluster, &path).await {
+                    Ok(()) => {
+                        let what =
+                            format!("{} was left gone round by an earlier restore, and is put back", shown(&path));
+                        Obstacle { severity: Severity::Handled, what, todo: String::new() }
+                    }
+                    Err(e) => {
+                        let what =
+                            format!("{} was left gone round, and cannot be put back: {}", shown(&path), e.message());
+                        Obstacle::fails(what, MEND)
+                    }
+                });
+            }
+        }
+        found
+    }
+
+    /// Before a webhook configuration is written: it is put back if it was gone round, and its backends are waited for. A note
+    /// where they are not ready.
+    pub async fn before_write(&self, cluster: &Cluster, fitted: &Fitted<'_>) -> Option<String> {
+        let path = format!("{}/{}", fitted.collection, fitted.name);
+        self.around.lock().await.retain(|out| out.path != path);
+        // The write itself tells what fails here.
+        let _ = put_back(cluster, &path).await;
+        let all = fitted.object["webhooks"].as_array()?;
+        let services = all.iter().filter(|webhook| refuses(webhook)).filter_map(Backend::of);
+        let services: BTreeSet<_> = services.filter(|b| matches!(b, Backend::Service { .. })).collect();
+        if services.is_empty() {
+            return None;
+        }
+        if !self.has_nodes(cluster).await {
+            return Some(
+                "webhooks were written without waiting for their backends, as the cluster has no nodes".into(),
+            );
+        }
+        let mut missing = Vec::new();
+        for backend in services {
+            if !self.is_ready(cluster, &backend).await {
+                missing.push(backend.to_string());
+            }
+        }
+        let waited = READY_WITHIN.as_secs();
+        (!missing.is_empty()).then(|| {
+            let backends = missing.join(", ");
+            format!(
+                "{} was written though {backends} was not ready after {waited} s: until then it refuses writes",
+                shown(&path)
+            )
+        })
+    }
+
+    /// Each backend is waited for once.
+    async fn is_ready(&self, cluster: &Cluster, backend: &Backend) -> bool {
+        let cell = self.ready.lock().await.entry(backend.clone()).or_default().clone();
+        let waiting = async || {
+            let deadline = Instant::now() + READY_WITHIN;
+            while !backend.is_ready(cluster).await {
+                if Instant::now() >= deadline {
+                    return false;
+                }
+                tokio::time::sleep(POLL).await;
+            }
+            true
+        };
+        *cell.get_or_init(waiting).await
+    }
+
+    async fn has_nodes(&self, cluster: &Cluster) -> bool {
+        *self.has_nodes.get_or_init(|| has_nodes(cluster)).await
+    }
+}
+
+const MEND: &str = "mend or delete the configuration by hand, then run the same command again";
+
+impl Around {
+    async fn answers(&self, cluster: &Cluster) -> bool {
+        for (backend, patience) in &self.backends {
+            if backend.answers(cluster, *patience).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+impl Held {
+    fn words(&self) -> String {
+        let Held { path, name, backend, why, .. } = self;
+        format!("webhook {name} of {} would refuse writes: {backend}: {why}", shown(path))
+    }
+}
+
+fn gone_round(held: &Held) -> Obstacle {
+    let what = format!("{}; it is gone round meanwhile", held.words());
+    Obstacle { severity: Severity::Handled, what, todo: "it is put back when it answers, or at the end".into() }
+}
+
+fn stopped(held: &[Held]) -> Error {
+    let words: Vec<_> = held.iter().map(Held::words).collect();
+    Error::failed(format!("nothing was written: {}", words.join("; ")))
+        .hint("bring the backend up, or restore with `--webhooks goAround`, which puts the webhook back at the end")
+}
+
+/// `validatingwebhookconfigurations/gatekeeper`.
+fn shown(path: &str) -> String {
+    path.rsplitn(3, '/').take(2).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("/")
+}
+
+/// What the plan writes.
+struct Reach<'a> {
+    kinds: &'a [&'a SavedType],
+    namespaces: &'a BTreeSet<String>,
+}
+
+/// All configurations, by their paths. What may not be read is not known to be in the way.
+async fn configurations(cluster: &Cluster) -> Vec<(String, Value)> {
+    let mut all = Vec::new();
+    for plural in TYPES {
+        let path = format!("/apis/{GROUP}/v1/{plural}");
+        let Ok(body) = Retry::brief().run(|| cluster.get(&path, None, TIMEOUT)).await else { continue };
+        let mut list: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let items = list["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
+        all.extend(items.into_iter().map(|item| (format!("{path}/{}", text(&item["metadata"], "name")), item)));
+    }
+    all
+}
+
+async fn left_behind(cluster: &Cluster) -> Vec<Obstacle> {
+    let all = configurations(cluster).await.into_iter().filter(|(_, config)| is_around(config));
+    let words = |path: &str| format!("{} was left gone round by an earlier restore", shown(path));
+    all.map(|(path, _)| Obstacle::warning(words(&path), "the next restore puts it back before it begins")).collect()
+}
+
+/// Webhooks that the plan's writes meet and whose backend does not answer. Backends are asked side by side.
+async fn held(cluster: &Cluster, reach: &Reach<'_>) -> Vec<Held> {
+    let all = configurations(cluster).await;
+    let webhooks = all.iter().flat_map(|(path, config)| {
+        let webhooks = config["webhooks"].as_array().into_iter().flatten();
+        webhooks.filter(|webhook| refuses(webhook) && meets(webhook, reach)).map(move |webhook| (path, webhook))
+    });
+    let asking = webhooks.filter_map(|(path, webhook)| {
+        let (backend, patience) = (Backend::of(webhook)?, patience_of(webhook));
+        Some(async move {
+            let why = backend.answers(cluster, patience).await.err()?;
+            Some(Held { path: path.clone(), name: name_of(webhook).into(), backend, patience, why })
+        })
+    });
+    futures::future::join_all(asking).await.into_iter().flatten().collect()
+}
+
+/// A policy of `Ignore` lets writes through, if late.
+fn refuses(webhook: &Value) -> bool {
+    webhook["failurePolicy"] != "Ignore"
+}
+
+/// Whether writes of the plan are asked about. What cannot be told from here, such as other labels, is taken for a yes.
+fn meets(webhook: &Value, reach: &Reach<'_>) -> bool {
+    let rules = || webhook["rules"].as_array().into_iter().flatten();
+    let asked = reach.kinds.iter().filter(|kind| rules().any(|rule| covers(rule, kind)));
+    let selector = &webhook["namespaceSelector"];
+    let mut asked = asked.filter(|kind| !kind.namespaced || reach.namespaces.iter().any(|ns| may_select(selector, ns)));
+    asked.next().is_some()
+}
+
+fn covers(rule: &Value, kind: &SavedType) -> bool {
+    let has = |key: &str, wanted: &[&str]| {
+        let all = rule[key].as_array().into_iter().flatten().filter_map(Value::as_str);
+        all.into_iter().any(|entry| wanted.contains(&entry))
+    };
+    // The API server never asks webhooks about webhooks.
+    let is_webhook = kind.group == GROUP && TYPES.contains(&kind.plural());
+    let in_scope = match rule["scope"].as_str() {
+        Some("Namespaced") => kind.namespaced,
+        Some("Cluster") => !kind.namespaced,
+        _ => true,
+    };
+    !is_webhook
+        && in_scope
+        && has("operations", &["*", "CREATE", "UPDATE"])
+        && has("apiGroups", &["*", &kind.group])
+        && has("resources", &["*", "*/*", kind.plural()])
+}
+
+/// Only the name of a namespace is known before it is there.
+fn may_select(selector: &Value, namespace: &str) -> bool {
+    const NAME: &str = "kubernetes.io/metadata.name";
+    if selector["matchLabels"][NAME].as_str().is_some_and(|name| name != namespace) {
+        return false;
+    }
+    let expressions = selector["matchExpressions"].as_array().into_iter().flatten();
+    expressions.filter(|e| e["key"] == NAME).all(|expression| {
+        let listed = expression["values"].as_array().into_iter().flatten().any(|value| value == namespace);
+        match expression["operator"].as_str() {
+            Some("In") => listed,
+            Some("NotIn") => !listed,
+            Some("DoesNotExist") => false,
+            _ => true,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn kind(resource: &str, kind: &str, namespaced: bool) -> SavedType {
+        let group = resource.split_once('.').map_or("", |(_, group)| group);
+        let (resource, kind, group) = (resource.into(), kind.into(), group.into());
+        SavedType { resource, version: "v1".into(), kind, group, namespaced }
+    }
+
+    #[test]
+    fn only_webhooks_that_the_plan_meets_are_in_the_way() {
+        let (maps, roles) = (
+            kind("configmaps", "ConfigMap", true),
+            kind("clusterroles.rbac.authorization.k8s.io", "ClusterRole", false),
+        );
+        let namespaces = BTreeSet::from(["shop".to_string()]);
+        let webhook = |groups: &str, resources: &str, selector: Value| {
+            let rule = json!({"apiGroups": [groups], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": [resources]});
+            json!({"rules": [rule], "namespaceSelector": selector})
+        };
+        let meets =
+            |kind: &SavedType, webhook: Value| meets(&webhook, &Reach { kinds: &[kind], namespaces: &namespaces });
+        assert!(meets(&maps, webhook("", "configmaps", json!({}))));
+        assert!(meets(&maps, webhook("*", "*", json!({"matchLabels": {"team": "a"}}))), "its labels are not known");
+        assert!(!meets(&maps, webhook("", "secrets", json!({}))) && !meets(&maps, webhook("apps", "*", json!({}))));
+        let not = json!({"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["shop"]}]});
+        assert!(!meets(&maps, webhook("", "*", not.clone())) && meets(&roles, webhook("*", "*", not)));
+        let other = json!({"matchLabels": {"kubernetes.io/metadata.name": "other"}});
+        assert!(!meets(&maps, webhook("", "configmaps", other)));
+        let own = kind(
+            "validatingwebhookconfigurations.admissionregistration.k8s.io",
+            "ValidatingWebhookConfiguration",
+            false,
+        );
+        assert!(!meets(&own, webhook("*", "*", json!({}))));
+    }
+}
