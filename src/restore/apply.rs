@@ -16,7 +16,7 @@ use super::limit::{Limiter, Place};
 use super::owners::Waiting;
 use super::rules::{Facts, fit, text};
 use super::scale::Interim;
-use super::summary::{Failure, Items, Outcome, Standing};
+use super::summary::{Failure, Items, NotReady, Outcome, Standing};
 use super::target::{Target, Unserved};
 use super::write::{Fitted, InVain, Lost, Writer, Written};
 use crate::archive::frame;
@@ -89,6 +89,8 @@ pub struct Tally {
     pub failures: Vec<Failure>,
     /// Why the step could not be finished.
     pub lost: Option<String>,
+    /// What a gate waited for in vain.
+    pub not_ready: Vec<NotReady>,
     /// What is worth knowing beside.
     pub notes: Vec<String>,
 }

@@ -11,13 +11,13 @@ use super::apply::{Tally, Work, apply, write_owner_references};
 use super::command::restore_command;
 use super::elasticsearch::restore_elasticsearch;
 use super::files::{of_the_backup, restore_files};
-use super::gate::Closed;
+use super::http::send_request;
 use super::objects::restore_objects;
 use super::prometheus::restore_prometheus;
-use super::scale::back_at_the_end;
+use super::scale::{AtTheEnd, back_at_the_end, is_scaled_by, scale};
 use super::summary::{Failure, Items, StepStatus, StepSummary};
 use super::{Operator, gate, rounded};
-use crate::config::{Action, Manual};
+use crate::config::{Action, Manual, ScaleTo, Workload};
 use crate::error::{Error, Result};
 
 /// What came of all steps.
@@ -56,13 +56,17 @@ pub async fn run(work: &Arc<Work>, operator: Arc<dyn Operator>, cancel: Cancella
     }
     let stopped = cancel.is_cancelled() || work.lost.is_cancelled();
     failures.extend(last_owners(work, stopped).await);
-    failures.extend(scale_back(work).await);
+    let at_the_end = scale_back(work, stopped).await;
+    failures.extend(at_the_end.failed.into_iter().map(|(object, why)| Failure { step: "scale".into(), object, why }));
     let mut steps = Vec::with_capacity(count);
     for (step, summary) in ended.into_iter().enumerate() {
         steps.push(match summary {
             Some(summary) => summary,
             None => cut_off(work, step, begun[step], &mut failures).await,
         });
+    }
+    for (step, note) in at_the_end.notes {
+        steps.iter_mut().filter(|summary| summary.name == step).for_each(|summary| summary.add_note(&note));
     }
     failures.sort();
     Ok(Done { steps, failures, stopped })
@@ -121,30 +125,9 @@ async fn run_step(work: &Arc<Work>, step: usize, operator: Arc<dyn Operator>) ->
         Action::Command(wanted) => ended(work, step, restore_command(work, step, wanted).await).await,
         Action::Elasticsearch(wanted) => ended(work, step, restore_elasticsearch(work, step, wanted).await).await,
         Action::Objects(wanted) => ended(work, step, restore_objects(work, step, wanted).await).await,
-        Action::Gate(_) if work.dry_run => (StepStatus::Planned, Tally::default(), None),
-        Action::Gate(gate) => {
-            work.progress.begin(&name, None);
-            let waiting = async {
-                match &work.target {
-                    Some(target) => gate::wait(target.cluster(), gate).await,
-                    None => Err(Closed::Lost("no cluster is connected".into())),
-                }
-            };
-            let waited = tokio::select! {
-                waited = waiting => waited,
-                () = work.lost.cancelled() => Err(Closed::Lost("another step found no answer".into())),
-            };
-            let (status, note) = match waited {
-                Ok(note) => (StepStatus::Done, note),
-                Err(Closed::NotReady(why)) => (StepStatus::Failed, why),
-                Err(Closed::Lost(why)) => {
-                    work.lost.cancel();
-                    (StepStatus::Failed, format!("the API server was lost: {why}"))
-                }
-            };
-            work.progress.end(&name, &note);
-            (status, Tally::default(), Some(note))
-        }
+        Action::Gate(gate) => gate::run(work, &name, gate).await,
+        Action::Http(wanted) => ended(work, step, send_request(work, step, wanted).await).await,
+        Action::Scale(wanted) => ended(work, step, scale(work, step, wanted).await).await,
         Action::Manual(manual) if work.dry_run => (StepStatus::Planned, Tally::default(), Some(manual.title.clone())),
         Action::Manual(manual) => tokio::select! {
             asked = ask(&name, manual, operator) => asked,
@@ -164,6 +147,7 @@ async fn run_step(work: &Arc<Work>, step: usize, operator: Arc<dyn Operator>) ->
         skipped: tally.skipped,
         standing: tally.standing,
         types: work.compiled.steps[step].types.clone(),
+        not_ready: tally.not_ready,
         note,
     };
     Ok((step, summary, failures))
@@ -210,6 +194,7 @@ fn not_run(work: &Work, step: usize, why: String) -> StepSummary {
         skipped: Default::default(),
         standing: Vec::new(),
         types: work.compiled.steps[step].types.clone(),
+        not_ready: Vec::new(),
         note: Some(why),
     }
 }
@@ -226,11 +211,12 @@ async fn cut_off(work: &Work, step: usize, begun: bool, failures: &mut Vec<Failu
     StepSummary { status, items, skipped, standing, ..not_run(work, step, note.into()) }
 }
 
-/// What steps that were cut off had scaled to zero.
-async fn scale_back(work: &Work) -> Vec<Failure> {
-    let Some(target) = &work.target else { return Vec::new() };
-    let failed = back_at_the_end(target.cluster(), &work.interim).await;
-    failed.into_iter().map(|(object, why)| Failure { step: "scale".into(), object, why }).collect()
+/// What steps had scaled to zero, and none has scaled back.
+async fn scale_back(work: &Work, stopped: bool) -> AtTheEnd {
+    let Some(target) = &work.target else { return AtTheEnd::default() };
+    // A restore that goes on finds them as it left them, and none of them has run on half of its data.
+    let stays = |workload: &Workload| stopped && is_scaled_by(work, workload, ScaleTo::Former);
+    back_at_the_end(target.cluster(), &work.interim, stays).await
 }
 
 /// Objects whose owner never came get those that did.

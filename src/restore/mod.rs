@@ -3,7 +3,8 @@
 //! ```text
 //! plan + backup ─ compile ─ graph of steps ┬ apply: frames ─ rules ─ writes in parallel ─ outcomes
 //!                                          ├ files, prometheus, objects: frames ─ written out of sight ─ shown when whole
-//!                                          ├ gate: a condition, waited for
+//!                                          ├ gate: something that must be true, looked at again and again
+//!                                          ├ http, scale: a request; workloads to zero, and back
 //!                                          └ manual: a person
 //! ```
 
@@ -15,6 +16,7 @@ mod elasticsearch;
 mod files;
 mod gate;
 mod graph;
+mod http;
 mod limit;
 mod objects;
 mod order;
@@ -36,12 +38,15 @@ use tokio_util::sync::CancellationToken;
 
 use self::apply::Work;
 use self::clock::RtoClock;
+pub use self::gate::{Closed, check};
 use self::limit::Limiter;
 pub use self::order::rank;
 pub use self::owners::Owners;
 pub use self::rules::{Facts, RULES, Rule, fit, normalise};
 pub use self::same::{differences, same};
-pub use self::summary::{Failure, Items, RestoreStatus, RestoreSummary, RtoSummary, Standing, StepStatus, StepSummary};
+pub use self::summary::{
+    Failure, Items, NotReady, RestoreStatus, RestoreSummary, RtoSummary, Standing, StepStatus, StepSummary,
+};
 use self::target::Target;
 use crate::clock::Clock;
 use crate::cluster::Cluster;

@@ -5,6 +5,7 @@ mod files;
 mod plan;
 mod schedule;
 mod sources;
+mod steps;
 
 use std::path::Path;
 
