@@ -1,4 +1,4 @@
-//! An HTTP server that something is read from, with its log-in: Prometheus and the like.
+//! An HTTP server with its log-in, from which something is read, or of which something is asked: Prometheus and the like.
 
 use std::time::Duration;
 
