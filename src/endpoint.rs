@@ -1,4 +1,4 @@
-//! An HTTP server that something is read from, with its log-in: Prometheus and the like.
+//! An HTTP server with its log-in, from which something is read, or of which something is asked: Prometheus and the like.
 
 use std::time::Duration;
 
@@ -58,13 +58,69 @@ pub struct Reply {
     pub is_cut: bool,
 }
 
+/// One request to the very URL of an endpoint.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    /// The method.
+    pub method: Method,
+    /// Headers, beside those that log in.
+    pub headers: &'a [(String, String)],
+    /// What is sent along.
+    pub body: Option<Bytes>,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// Bytes of the answer that are read at most.
+    pub most: usize,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub struct NoAnswer {
+    /// Why.
+    pub error: Error,
+    /// Whether the server may have got the request all the same.
+    pub may_be_done: bool,
+}
+
+/// A URL for people: what stands in its query may be secret.
+pub fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    url.to_string()
+}
+
+/// How much of a line of an answer is told, in characters.
+const TOLD: usize = 200;
+
+impl Reply {
+    /// Its status and the begin of what it says, for people: `503 Service Unavailable: no healthy upstream`.
+    pub fn words(&self) -> String {
+        let text = String::from_utf8_lossy(&self.body);
+        let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+        match line.chars().take(TOLD).collect::<String>() {
+            line if line.is_empty() => self.status.to_string(),
+            line => format!("{}: {line}", self.status),
+        }
+    }
+}
+
 /// No server that is asked for text answers with more, in bytes.
 const MOST_TEXT: usize = 256 << 20;
 
 impl Endpoint {
     /// Prepares requests to a server. Nothing is sent yet.
     pub fn new(base: &Url, access: &HttpAccess) -> Result<Endpoint> {
-        let mut builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT);
+        Endpoint::build(base, access, reqwest::redirect::Policy::default())
+    }
+
+    /// The same for one URL as it stands. A redirection is an answer like any other: what it leads to was not asked for.
+    pub fn exact(url: &Url, access: &HttpAccess) -> Result<Endpoint> {
+        Endpoint::build(url, access, reqwest::redirect::Policy::none())
+    }
+
+    fn build(base: &Url, access: &HttpAccess, redirects: reqwest::redirect::Policy) -> Result<Endpoint> {
+        let mut builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).redirect(redirects);
         if let Some(file) = &access.ca_file {
             let pem = read(file)?;
             let place = || format!("use the certificate authorities in {}", file.display());
@@ -128,6 +184,25 @@ impl Endpoint {
         Ok(Reply { status, body, is_cut })
     }
 
+    /// One request to the URL itself, once; the answer whatever its status.
+    pub async fn request(&self, wanted: Request<'_>) -> Result<Reply, NoAnswer> {
+        let not_sent = |error| NoAnswer { error, may_be_done: false };
+        let mut request = self.http.request(wanted.method, self.base.clone()).timeout(wanted.timeout);
+        for (name, value) in wanted.headers {
+            request = request.header(name, value);
+        }
+        if let Some(body) = wanted.body {
+            request = request.body(body);
+        }
+        let sent = self.log_in(request).map_err(not_sent)?.send().await;
+        let answer =
+            sent.map_err(|e| NoAnswer { may_be_done: !(e.is_connect() || e.is_builder()), error: self.explain(e) })?;
+        let status = answer.status();
+        let read = self.read_body(answer, wanted.most).await;
+        let (body, is_cut) = read.map_err(|error| NoAnswer { error, may_be_done: true })?;
+        Ok(Reply { status, body, is_cut })
+    }
+
     fn log_in(&self, request: reqwest::RequestBuilder) -> Result<reqwest::RequestBuilder> {
         let HttpAccess { basic, bearer_token_file, api_key_file, .. } = &self.access;
         Ok(match (basic, bearer_token_file, api_key_file) {
@@ -155,7 +230,7 @@ impl Endpoint {
             true => "it did not answer in time; check that it is not overloaded",
             false => "check the URL, that the server is up, and that it can be reached from here",
         };
-        Error::failed(format!("reach {}", self.shown())).because(e.without_url()).hint(hint)
+        Error::failed(format!("reach {}", shown(&self.base).trim_end_matches('/'))).because(e.without_url()).hint(hint)
     }
 }
 

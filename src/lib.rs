@@ -14,7 +14,7 @@
 //!                 └ sources ─ cluster   what is backed up; the only door to the Kubernetes API
 //!                   command   elastic     a command, here or in a pod; an Elasticsearch or OpenSearch server
 //!                   archive   vault     tar, zstd, age; layout, manifest, signature
-//!                   endpoint            an HTTP server that something is read from
+//!                   endpoint            an HTTP server, with its log-in
 //!                   storage             buckets and folders: opened, listed, read, written
 //!                    └ config           schedules and plans, checked
 //!                      member  object_path  inventory  direct

@@ -9,7 +9,7 @@ use super::shared::{IdentityArgs, PlaceArgs, TrustArgs};
 use super::{DONE, Global, Outcome, Output};
 use crate::config::{Action, RestorePlan};
 use crate::error::{Error, Result};
-use crate::restore::{Ack, Answer, Begin, RestoreId, StateFolder, VaultPlace, find_ack, give_ack, read_journal};
+use crate::restore::{Ack, Answer, Begin, RestoreId, StateFolder, VaultPlace, give_ack, read_journal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -67,12 +67,6 @@ pub async fn run(args: &AckArgs, global: &Global) -> Outcome {
     };
     let (plan, _unpacked) = journalled_plan(&begin)?;
     require_manual(&plan, &args.step)?;
-    if let Some(before) = find_ack(&state, &id, place.as_ref(), &args.step).await? {
-        return Err(Error::failed(format!(
-            "{} has acknowledged step {} already, at {}",
-            before.by, args.step, before.at
-        )));
-    }
     let ack = Ack {
         step: args.step.clone(),
         answer: if args.refuse { Answer::Refused } else { Answer::Done },

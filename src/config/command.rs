@@ -218,7 +218,8 @@ fn postgres(user: Option<&str>, databases: &[String]) -> Postgres {
     Postgres { user: user.unwrap_or("postgres").into(), databases: databases.to_vec() }
 }
 
-fn place(raw: Option<&raw::PodPlace>, path: &str, problems: &mut Problems<'_>) -> Option<CommandPlace> {
+/// Where a command runs: here, unless a pod is given.
+pub(super) fn place(raw: Option<&raw::PodPlace>, path: &str, problems: &mut Problems<'_>) -> Option<CommandPlace> {
     let Some(raw) = raw else { return Some(CommandPlace::Here) };
     pod(&raw.namespace, &raw.selector, raw.container.as_deref(), path, problems)
 }

@@ -102,6 +102,11 @@ impl KindPattern {
         in_group && self.kind.is_match(kind)
     }
 
+    /// Whether it stands for one kind only.
+    pub fn is_exact(&self) -> bool {
+        !self.text.contains(['*', '?', '[', '{'])
+    }
+
     /// The pattern as it was written.
     pub fn as_str(&self) -> &str {
         &self.text

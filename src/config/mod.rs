@@ -15,7 +15,9 @@ mod duration;
 mod elasticsearch;
 mod exclusions;
 mod filter;
+mod gate;
 mod graph;
+mod http;
 mod kinds;
 mod location;
 mod mappings;
@@ -27,6 +29,7 @@ mod plan;
 mod problems;
 mod prometheus;
 mod raw;
+mod scale;
 mod schedule;
 mod scope;
 mod selector;
@@ -49,6 +52,8 @@ pub use duration::{Rto, format_duration, parse_duration};
 pub use elasticsearch::{DEFAULT_LANES, ElasticsearchScope, Rename, RestoreElasticsearch};
 pub use exclusions::{EXCLUSIONS, Exclusion, OPT_OUT_LABEL, Reach, find_exclusion, resource_name};
 pub use filter::{Filter, Patterns};
+pub use gate::{Awaited, AwaitedAnswer, AwaitedCommand, AwaitedHealth, AwaitedObjects, AwaitedQuery, Gate, Health};
+pub use http::{HttpBody, HttpRequest, Method};
 pub use kinds::KindPattern;
 pub use location::{VaultLocation, parse_endpoint};
 pub use mappings::{Mappings, TextKind};
@@ -57,12 +62,13 @@ pub use objects::{ObjectsPlace, ObjectsScope, RestoreObjects};
 pub use patch::{Change, Patch};
 pub use paths::PathFilter;
 pub use plan::{
-    Action, Apply, Conflict, DEFAULT_GATE_TIMEOUT, DEFAULT_RETRY_WAIT, Flow, Gate, Manual, OnFailure, PlanFile,
-    PlanTarget, RestoreFiles, RestorePlan, Runbook, Step, StepName, Subject, Tries, When,
+    Action, Apply, Conflict, DEFAULT_GATE_TIMEOUT, DEFAULT_RETRY_WAIT, Flow, Manual, OnFailure, PlanFile, PlanTarget,
+    RestoreFiles, RestorePlan, Runbook, Step, StepName, Subject, Tries, When,
 };
 pub use prometheus::{
     BlocksTo, DataClaim, HttpServer, PrometheusCheck, PrometheusData, PrometheusScope, RestorePrometheus,
 };
+pub use scale::{Scale, ScaleTo};
 pub use schedule::{CatchUp, DEFAULT_KEEP, LeaseNames, OnWindowClose, Rotate, Schedule};
 pub use scope::{DEFAULT_PAGE_SIZE, DEFAULT_PARALLELISM, DEFAULT_REQUEST_TIMEOUT, KubernetesScope};
 pub use selector::LabelSelector;

@@ -21,6 +21,8 @@ use super::command::{CommandPlace, RestoreCommand};
 use super::duration::Rto;
 use super::elasticsearch::RestoreElasticsearch;
 use super::filter::Filter;
+use super::gate::{Awaited, Gate};
+use super::http::HttpRequest;
 use super::kinds::KindPattern;
 use super::mappings::Mappings;
 use super::names::Name;
@@ -29,6 +31,7 @@ use super::patch::Patch;
 use super::paths::PathFilter;
 use super::problems::suggestion;
 use super::prometheus::{BlocksTo, RestorePrometheus};
+use super::scale::Scale;
 use super::selector::LabelSelector;
 use super::webhooks::WebhookPolicy;
 use crate::error::{Error, Result};
@@ -85,8 +88,12 @@ pub struct Step {
 pub enum Action {
     /// Writes objects of the backup to the cluster.
     Apply(Apply),
-    /// Waits until objects in the cluster report a condition.
+    /// Waits until something is true.
     Gate(Gate),
+    /// Sends one request to an HTTP server.
+    Http(HttpRequest),
+    /// Scales workloads to zero, or back to what they were.
+    Scale(Scale),
     /// Asks a person to do something.
     Manual(Manual),
     /// Puts the files of a source into a folder.
@@ -107,6 +114,8 @@ impl Action {
         match self {
             Action::Apply(_) => "apply",
             Action::Gate(_) => "gate",
+            Action::Http(_) => "http",
+            Action::Scale(_) => "scale",
             Action::Manual(_) => "manual",
             Action::Files(_) => "files",
             Action::Prometheus(_) => "prometheus",
@@ -173,23 +182,8 @@ impl std::str::FromStr for Conflict {
     }
 }
 
-/// What must be true in the cluster before the plan goes on.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Gate {
-    /// The kind of the objects that are watched.
-    pub kind: KindPattern,
-    /// The condition that all of them must report as true, such as `Established`.
-    pub condition: String,
-    /// The namespaces they are in.
-    pub namespaces: Filter,
-    /// The labels they carry.
-    pub labels: Option<LabelSelector>,
-    /// How long to wait.
-    pub timeout: Duration,
-}
-
 /// What a person is asked to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Manual {
     /// One line that says what.
     pub title: String,
@@ -197,6 +191,12 @@ pub struct Manual {
     pub instructions: Option<String>,
     /// The runbook that says how.
     pub runbook: Option<Runbook>,
+    /// Who does it, by their role.
+    pub role: Option<String>,
+    /// How many minutes of their time it should take.
+    pub minutes: Option<u32>,
+    /// What must be true when it is done.
+    pub check: Option<Awaited>,
 }
 
 /// Which files are put where.
@@ -275,7 +275,9 @@ impl RestorePlan {
 impl Step {
     fn needs_cluster(&self) -> bool {
         match &self.action {
-            Action::Apply(_) | Action::Gate(_) => true,
+            Action::Apply(_) | Action::Scale(_) => true,
+            Action::Gate(gate) => gate.what.needs_cluster(),
+            Action::Manual(manual) => manual.check.as_ref().is_some_and(Awaited::needs_cluster),
             Action::Command(command) => command.place != CommandPlace::Here || !command.scale.is_empty(),
             Action::Prometheus(wanted) => matches!(wanted.to, Some(BlocksTo::Claim(_))),
             _ => self.flow.when.iter().any(|when| when.serves.is_some()),

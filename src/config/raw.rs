@@ -433,6 +433,8 @@ pub(super) struct Step {
     pub(super) plan: Option<Nested>,
     pub(super) apply: Option<Apply>,
     pub(super) gate: Option<Gate>,
+    pub(super) http: Option<HttpRequest>,
+    pub(super) scale: Option<Scale>,
     pub(super) manual: Option<Manual>,
     pub(super) files: Option<RestoreFiles>,
     pub(super) prometheus: Option<RestorePrometheus>,
@@ -494,15 +496,55 @@ pub(super) struct Apply {
     pub(super) preserve_node_ports: bool,
 }
 
+/// What a gate, or the check of a manual step, waits for: objects of a kind, or exactly one of the others.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Gate {
-    pub(super) kind: String,
-    pub(super) condition: String,
+    pub(super) kind: Option<String>,
+    pub(super) condition: Option<String>,
     #[serde(default)]
     pub(super) namespaces: Filter,
     pub(super) labels: Option<String>,
+    pub(super) http: Option<AwaitedAnswer>,
+    pub(super) elasticsearch: Option<AwaitedHealth>,
+    pub(super) prometheus: Option<AwaitedQuery>,
+    pub(super) command: Option<AwaitedCommand>,
     pub(super) timeout: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct AwaitedAnswer {
+    pub(super) url: String,
+    #[serde(default)]
+    pub(super) access: HttpAccess,
+    pub(super) status: Option<Vec<u16>>,
+    pub(super) contains: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct AwaitedHealth {
+    pub(super) url: String,
+    #[serde(default)]
+    pub(super) access: HttpAccess,
+    pub(super) health: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct AwaitedQuery {
+    pub(super) url: String,
+    #[serde(default)]
+    pub(super) access: HttpAccess,
+    pub(super) query: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct AwaitedCommand {
+    pub(super) pod: Option<PodPlace>,
+    pub(super) run: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -511,4 +553,30 @@ pub(super) struct Manual {
     pub(super) title: String,
     pub(super) instructions: Option<String>,
     pub(super) runbook: Option<String>,
+    pub(super) role: Option<String>,
+    pub(super) minutes: Option<u32>,
+    pub(super) check: Option<Gate>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct HttpRequest {
+    pub(super) url: String,
+    pub(super) method: String,
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) body: Option<String>,
+    pub(super) body_file: Option<String>,
+    #[serde(default)]
+    pub(super) access: HttpAccess,
+    pub(super) status: Option<Vec<u16>>,
+    pub(super) timeout: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Scale {
+    pub(super) workloads: Vec<Workload>,
+    pub(super) to: String,
+    pub(super) timeout: Option<String>,
 }

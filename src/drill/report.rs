@@ -14,8 +14,8 @@ use crate::config::{Action as StepAction, RestorePlan};
 use crate::error::Result;
 use crate::report::model::{
     Action, BackupUsed, ClockReading, Deviation, DifferenceNamed, Erasure, ErasureStatus, ExerciseKind, ExerciseReport,
-    ItemCounts, KeyUsed, NotExercised, NotRestored, People, PlanUsed, Prediction, REPORT_SCHEMA, Scenario,
-    SignOff, StepOutcome, StepReport, Target, TargetKind, Verdict, Verification, VerificationKind, VerificationOutcome,
+    ItemCounts, KeyUsed, NotExercised, NotRestored, People, PlanUsed, Prediction, REPORT_SCHEMA, Scenario, SignOff,
+    StepOutcome, StepReport, Target, TargetKind, Verdict, Verification, VerificationKind, VerificationOutcome,
 };
 use crate::restore::{Items, RestoreStatus, RestoreSummary, StepStatus, StepSummary};
 use crate::vault::manifest::Manifest;
@@ -95,7 +95,8 @@ pub fn report(account: Account<'_>) -> Result<ExerciseReport> {
 
 fn verdict(summary: &RestoreSummary, report: &ExerciseReport) -> Verdict {
     let differs = report.verifications.iter().any(|it| it.outcome == VerificationOutcome::Failed);
-    let is_open = |step: &StepReport| matches!(step.outcome, StepOutcome::Failed | StepOutcome::Incomplete | StepOutcome::NotRun);
+    let is_open =
+        |step: &StepReport| matches!(step.outcome, StepOutcome::Failed | StepOutcome::Incomplete | StepOutcome::NotRun);
     let has_gaps = !report.not_exercised.is_empty() || report.coverage.iter().any(|row| row.proved.is_gap());
     match summary.status {
         RestoreStatus::Stopped => Verdict::Stopped,
@@ -247,20 +248,24 @@ fn deviation(step: &StepSummary) -> Option<Deviation> {
         StepStatus::LeftOut if !why.starts_with("the backup has no") => {
             Some(Deviation { what: format!("step {} was left out", step.name), why })
         }
-        _ if step.tries > 1 => Some(Deviation { what: format!("step {} was tried {} times", step.name, step.tries), why }),
+        _ if step.tries > 1 => {
+            Some(Deviation { what: format!("step {} was tried {} times", step.name, step.tries), why })
+        }
         _ => None,
     }
 }
 
 /// The step by which people who were erased since the backup are erased again.
 fn erasure(account: &Account<'_>) -> Erasure {
-    let thrown_away = account.targets.iter().all(|target| target.kind == TargetKind::Sandbox) && !account.targets.is_empty();
+    let thrown_away =
+        account.targets.iter().all(|target| target.kind == TargetKind::Sandbox) && !account.targets.is_empty();
     let planned = account.plan.steps.iter().find(|step| match &step.action {
         StepAction::Manual(manual) => step.name.as_str().contains("erasure") || manual.title.contains("Art. 17"),
         _ => false,
     });
     let step = planned.map(|step| step.name.to_string());
-    let done = planned.and_then(|planned| account.summary.steps.iter().find(|done| planned.name == *done.name.as_str()));
+    let done =
+        planned.and_then(|planned| account.summary.steps.iter().find(|done| planned.name == *done.name.as_str()));
     let status = match done.map(|done| done.status) {
         _ if thrown_away => ErasureStatus::NotNeeded,
         None => ErasureStatus::NotInPlan,

@@ -22,8 +22,11 @@ pub async fn require_scratch(cluster: &Cluster, manifests: &[&Manifest]) -> Resu
     let namespace: Value = serde_json::from_slice(&body).unwrap_or_default();
     let uid = namespace["metadata"]["uid"].as_str();
     if let Some(manifest) = manifests.iter().find(|m| m.cluster_uid.is_some() && m.cluster_uid.as_deref() == uid) {
-        return Err(Error::usage(format!("{server} is {}, the cluster that {} was taken of", manifest.cluster, manifest.id))
-            .hint("a drill never restores into it: give the context of a scratch cluster, or --target sandbox"));
+        return Err(Error::usage(format!(
+            "{server} is {}, the cluster that {} was taken of",
+            manifest.cluster, manifest.id
+        ))
+        .hint("a drill never restores into it: give the context of a scratch cluster, or --target sandbox"));
     }
     match namespace["metadata"]["labels"][SCRATCH_LABEL] == "true" {
         true => Ok(()),

@@ -15,11 +15,11 @@ use super::event::{Event, Watcher};
 use super::journal::{Earlier, Entry, Journal};
 use super::preflight::{self, Obstacle};
 use super::rehearsal::Stage;
-use super::scale::back_at_the_end;
+use super::scale::{AtTheEnd, back_at_the_end, is_scaled_by};
 use super::step::{Ended, blank, run_step};
 use super::summary::{Failure, Items, StepStatus, StepSummary};
 use super::work::{Tally, Work};
-use crate::config::RestorePlan;
+use crate::config::{RestorePlan, ScaleTo, Workload};
 use crate::error::{Error, Result};
 
 /// Between two forecasts.
@@ -121,7 +121,12 @@ impl Executor {
         }
         let stopped = cancel.is_cancelled() || self.journal.taken_over().is_cancelled() || self.is_any_lost();
         failures.extend(self.last_owners(stopped).await);
-        failures.extend(self.scale_back().await);
+        let at_the_end = self.scale_back(stopped).await;
+        failures.extend(at_the_end.failed.into_iter().map(|(object, why)| Failure {
+            step: "scale".into(),
+            object,
+            why,
+        }));
         failures.extend(self.put_back_webhooks(true).await);
         let mut all = Vec::with_capacity(count);
         for (step, summary) in steps.ended.into_iter().enumerate() {
@@ -129,6 +134,9 @@ impl Executor {
                 Some(summary) => summary,
                 None => self.cut_off(step, steps.begun[step], &mut failures).await,
             });
+        }
+        for (step, note) in at_the_end.notes {
+            all.iter_mut().filter(|summary| summary.name == step).for_each(|summary| summary.add_note(&note));
         }
         failures.sort();
         Ok(Done { steps: all, failures, stopped, usable })
@@ -210,15 +218,18 @@ impl Executor {
         StepSummary { status, items, skipped, standing, remapped, note: Some(note.into()), ..blank(self, step) }
     }
 
-    /// What steps that were cut off had scaled to zero.
-    async fn scale_back(&self) -> Vec<Failure> {
-        let mut failures = Vec::new();
+    /// What steps had scaled to zero, and none has scaled back.
+    async fn scale_back(&self, stopped: bool) -> AtTheEnd {
+        let mut all = AtTheEnd::default();
         for work in &self.works {
             let Some(target) = &work.target else { continue };
-            let failed = back_at_the_end(target.cluster(), &work.interim).await;
-            failures.extend(failed.into_iter().map(|(object, why)| Failure { step: "scale".into(), object, why }));
+            // A restore that goes on finds them as it left them, and none of them has run on half of its data.
+            let stays = |workload: &Workload| stopped && is_scaled_by(work, workload, ScaleTo::Former);
+            let AtTheEnd { failed, notes } = back_at_the_end(target.cluster(), &work.interim, stays).await;
+            all.failed.extend(failed);
+            all.notes.extend(notes);
         }
-        failures
+        all
     }
 
     /// Webhooks that were gone round: those that answer again, at the end all of them.

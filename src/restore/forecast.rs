@@ -138,7 +138,9 @@ pub fn estimate(step: &Step, objects: u64, known: &Experience, rate: Option<f64>
     let whole = match &step.action {
         Action::Apply(_) => Duration::from_secs_f64(objects as f64 / OBJECTS_PER_SECOND),
         Action::Gate(_) => UNKNOWN_GATE,
-        Action::Manual(_) => UNKNOWN_PERSON,
+        Action::Manual(manual) => {
+            manual.minutes.map_or(UNKNOWN_PERSON, |minutes| Duration::from_secs(u64::from(minutes) * 60))
+        }
         _ => UNKNOWN,
     };
     Estimate { whole, basis: Basis::Guess }

@@ -4,7 +4,8 @@
 //! plan + backup ─ compile ─ preflight ─ graph of steps
 //!                                          ┬ apply: frames ─ rules ─ remap ─ writes in parallel ─ outcomes
 //!                                          ├ files, prometheus, objects: frames ─ written out of sight ─ shown when whole
-//!                                          ├ gate: a condition, waited for
+//!                                          ├ gate: something that must be true, looked at again and again
+//!                                          ├ http, scale: a request; workloads to zero, and back
 //!                                          └ manual: a person
 //! ```
 
@@ -21,6 +22,7 @@ mod executor;
 mod files;
 mod forecast;
 mod gate;
+mod http;
 mod journal;
 mod limit;
 mod moved;
@@ -57,21 +59,23 @@ use self::compile::compile;
 pub use self::event::{Blind, Event, Watcher};
 use self::executor::{Done, Executor, all_items, objects_of};
 pub use self::forecast::{Basis, Course, Estimate, Experience, Forecast, Outlook, Progressed, Took, estimate};
+pub use self::gate::{Closed, check};
 pub use self::journal::{
     Ack, Answer, Begin, BeginTarget, Earlier, Entry, JOURNAL_VERSION, Journal, Reading, RestoreId, StateFolder,
-    VaultPlace, all_in_vault, find_ack, give_ack, peek_begin, read as read_journal,
+    VaultPlace, all_in_vault, give_ack, peek_begin, read as read_journal,
 };
 use self::limit::Limiter;
-use self::preflight::Webhooks;
 pub use self::order::{RANKS, Rank, rank};
 pub use self::owners::Owners;
-pub use self::rehearsal::Stage;
+use self::preflight::Webhooks;
 pub use self::preflight::{Obstacle, Severity};
+pub use self::rehearsal::Stage;
 pub use self::remap::{Remap, Remapped};
 pub use self::rules::{Facts, RULES, Rule, fit, normalise};
 pub use self::same::{differences, same};
 pub use self::summary::{
-    Failure, Items, RestoreStatus, RestoreSummary, RtoSummary, Standing, StepStatus, StepSummary, TargetSummary,
+    Failure, Items, NotReady, RestoreStatus, RestoreSummary, RtoSummary, Standing, StepStatus, StepSummary,
+    TargetSummary,
 };
 use self::target::Target;
 use self::work::Work;
@@ -99,6 +103,9 @@ pub enum Decision {
 pub trait Operator: Send + Sync {
     /// Shows what is to be done and waits until it is. False when it was refused. Dropped when somebody answers elsewhere.
     async fn confirm(&self, step: &str, manual: &Manual) -> bool;
+
+    /// Whether a person answers, who can be asked once more when what they said is not so.
+    fn may_be_asked_again(&self) -> bool;
 
     /// A step failed whose plan asks what then.
     async fn decide(&self, step: &str, why: &str) -> Decision;

@@ -1,6 +1,6 @@
 //! What a drill's target can show, and what it cannot.
 
-use crate::config::{Action, BlocksTo, CommandPlace, Gate, Step};
+use crate::config::{Action, Awaited, BlocksTo, CommandPlace, Gate, Step};
 
 /// Where a drill restores to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub fn not_exercised(step: &Step, stage: Stage) -> Option<String> {
     match &step.action {
         Action::Apply(_) => None,
         Action::Gate(gate) => needs_controllers(gate, stage),
+        Action::Http(request) => elsewhere(&format!("it sends a request to {}", request.url)),
+        Action::Scale(_) => needs_pods("it waits for pods"),
         Action::Manual(_) => (stage == Stage::ControlPlane).then(|| "nobody is asked in a sandbox".into()),
         Action::Files(files) => elsewhere(&format!("it writes to {}", files.to.display())),
         Action::Elasticsearch(logs) => elsewhere(&format!("it writes to {}", logs.url)),
@@ -45,10 +47,17 @@ pub fn not_exercised(step: &Step, stage: Stage) -> Option<String> {
 }
 
 fn needs_controllers(gate: &Gate, stage: Stage) -> Option<String> {
-    let by_the_server = SET_BY_THE_SERVER.iter().any(|kind| gate.kind.matches(kind, group_of(kind)));
-    let is_shown = stage == Stage::Cluster || by_the_server;
-    (!is_shown)
-        .then(|| format!("a controller makes {} {}, and a control plane alone has none", gate.kind, gate.condition))
+    if stage == Stage::Cluster {
+        return None;
+    }
+    match &gate.what {
+        Awaited::Objects(objects) => {
+            let by_the_server = SET_BY_THE_SERVER.iter().any(|kind| objects.kind.matches(kind, group_of(kind)));
+            let why = || format!("a controller makes {} ready, and a control plane alone has none", objects.kind);
+            (!by_the_server).then(why)
+        }
+        _ => Some("what it asks does not run in a control plane alone".into()),
+    }
 }
 
 fn group_of(kind: &str) -> &'static str {

@@ -12,7 +12,8 @@ use super::elasticsearch::restore_elasticsearch;
 use super::event::Event;
 use super::executor::Executor;
 use super::files::{of_the_backup, restore_files};
-use super::gate::{self, Closed};
+use super::gate::{self, Closed, check};
+use super::http::send_request;
 use super::journal::{Answer, Entry};
 use super::objects::restore_objects;
 use super::prometheus::restore_prometheus;
@@ -20,7 +21,7 @@ use super::rehearsal::not_exercised;
 use super::summary::{Failure, Items, StepStatus, StepSummary};
 use super::work::{Tally, Work};
 use super::{Decision, rounded, scale};
-use crate::config::{Action, Gate, Manual, OnFailure, When, format_duration};
+use crate::config::{Action, Manual, OnFailure, When, format_duration};
 use crate::error::Result;
 
 /// What came of a step.
@@ -110,12 +111,12 @@ impl Running<'_> {
         self.work.clock.clock.now()
     }
 
-    /// What was done before the restore was resumed is not done again. Objects and gates are looked at again, for whoever had access to the
-    /// target meanwhile.
+    /// What was done before the restore was resumed is not done again. Objects, gates and scaled workloads are looked at again: somebody
+    /// may have changed them meanwhile.
     fn done_before(&self) -> Option<Ended> {
         let (summary, failures) = self.executor.earlier.steps.get(&self.name)?;
         let is_done = matches!(summary.status, StepStatus::Done | StepStatus::LeftOut | StepStatus::NotExercised);
-        let is_looked_at = matches!(self.action(), Action::Apply(_) | Action::Gate(_));
+        let is_looked_at = matches!(self.action(), Action::Apply(_) | Action::Gate(_) | Action::Scale(_));
         (is_done && !is_looked_at).then(|| Ended {
             step: self.step,
             summary: summary.clone(),
@@ -217,8 +218,12 @@ impl Running<'_> {
             Action::Command(wanted) => self.wrote(restore_command(&work, step, wanted).await).await,
             Action::Elasticsearch(wanted) => self.wrote(restore_elasticsearch(&work, step, wanted).await).await,
             Action::Objects(wanted) => self.wrote(restore_objects(&work, step, wanted).await).await,
-            Action::Gate(_) if work.dry_run => Tried::new(StepStatus::Planned, None),
-            Action::Gate(gate) => self.wait_at(gate).await,
+            Action::Gate(gate) => {
+                let (status, tally, note) = gate::run(&work, &self.name, gate).await;
+                Tried { status, tally, note }
+            }
+            Action::Http(wanted) => self.wrote(send_request(&work, step, wanted).await).await,
+            Action::Scale(wanted) => self.wrote(scale::scale(&work, step, wanted).await).await,
             Action::Manual(manual) if work.dry_run => Tried::new(StepStatus::Planned, manual.title.clone()),
             Action::Manual(manual) => self.ask(manual).await,
         }
@@ -235,34 +240,31 @@ impl Running<'_> {
         }
     }
 
-    async fn wait_at(&self, gate: &Gate) -> Tried {
-        self.work.progress.begin(&self.name, None);
-        let waiting = async {
-            match &self.work.target {
-                Some(target) => gate::wait(target.cluster(), gate).await,
-                None => Err(Closed::Lost("no cluster is connected".into())),
+    /// Asks whoever sits at the terminal, and looks whether somebody answers elsewhere. What they say is checked, where the plan says how, and
+    /// while it is not true they are asked again.
+    async fn ask(&mut self, manual: &Manual) -> Tried {
+        loop {
+            let tried = self.ask_once(manual).await;
+            let Some(wanted) = manual.check.as_ref().filter(|_| tried.status == StepStatus::Done) else { return tried };
+            let cluster = self.work.target.as_ref().map(|target| target.cluster());
+            match check(cluster, wanted).await {
+                Ok(found) => return Tried { note: tried.note.map(|note| format!("{note}: {found}")), ..tried },
+                Err(Closed::NotReady { words, .. }) if self.executor.operator.may_be_asked_again() => {
+                    self.work.progress.say(&format!("{}: it is not done yet: {words}", self.name));
+                }
+                Err(Closed::NotReady { words, .. }) => {
+                    return Tried::new(StepStatus::Failed, format!("taken as done, and it is not: {words}"));
+                }
+                Err(Closed::Lost(why)) => {
+                    return Tried::new(StepStatus::Failed, format!("it could not be checked: {why}"));
+                }
             }
-        };
-        let waited = tokio::select! {
-            waited = waiting => waited,
-            () = self.work.lost.cancelled() => Err(Closed::Lost("another step found no answer".into())),
-        };
-        let (status, note) = match waited {
-            Ok(note) => (StepStatus::Done, note),
-            Err(Closed::NotReady(why)) => (StepStatus::Failed, why),
-            Err(Closed::Lost(why)) => {
-                self.work.lost.cancel();
-                (StepStatus::Failed, format!("the API server was lost: {why}"))
-            }
-        };
-        self.work.progress.end(&self.name, &note);
-        Tried::new(status, note)
+        }
     }
 
-    /// Asks whoever sits at the terminal, and looks whether somebody answers elsewhere.
-    async fn ask(&mut self, manual: &Manual) -> Tried {
-        let (at, step, title) = (self.now(), self.name.clone(), manual.title.clone());
-        self.executor.watcher.see(&Event::Waiting { at, step, title, role: None });
+    async fn ask_once(&mut self, manual: &Manual) -> Tried {
+        let (at, step, title, role) = (self.now(), self.name.clone(), manual.title.clone(), manual.role.clone());
+        self.executor.watcher.see(&Event::Waiting { at, step, title, role });
         let begin = Instant::now();
         let (is_done, by) = tokio::select! {
             answer = self.executor.operator.confirm(&self.name, manual) => (answer, None),
@@ -309,6 +311,7 @@ impl Running<'_> {
             skipped: tried.tally.skipped,
             standing: tried.tally.standing,
             remapped: tried.tally.remapped.into_list(),
+            not_ready: tried.tally.not_ready,
             note: tried.note,
             ..blank(self.executor, self.step)
         };
@@ -334,6 +337,7 @@ pub fn blank(executor: &Executor, step: usize) -> StepSummary {
         skipped: Default::default(),
         standing: Vec::new(),
         remapped: Vec::new(),
+        not_ready: Vec::new(),
         types: executor.work(step).compiled.steps[step].types.clone(),
         note: None,
     }

@@ -152,9 +152,35 @@ pub struct StepSummary {
     /// Objects by type.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub types: BTreeMap<String, u64>,
+    /// What a gate waited for in vain.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_ready: Vec<NotReady>,
     /// Why it failed, or what is worth knowing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+}
+
+impl StepSummary {
+    /// Adds something that is worth knowing.
+    pub fn add_note(&mut self, more: &str) {
+        self.note = Some(match self.note.take() {
+            Some(note) => format!("{note}; {more}"),
+            None => more.into(),
+        });
+    }
+}
+
+/// An object that did not become ready in time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NotReady {
+    /// `Deployment shop/web`.
+    pub object: String,
+    /// Why it counts as not ready.
+    pub why: String,
+    /// The last Events about it, and about its pods, the newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<String>,
 }
 
 /// An object that was there, differs, and was left as it is.

@@ -15,7 +15,7 @@ use super::limit::Limiter;
 use super::preflight::Webhooks;
 use super::remap::{Counts, Remap};
 use super::scale::Interim;
-use super::summary::{Failure, Items, Outcome, Standing};
+use super::summary::{Failure, Items, NotReady, Outcome, Standing};
 use super::target::Target;
 use super::write::{InVain, Lost};
 use crate::config::{Conflict, RestorePlan};
@@ -88,6 +88,8 @@ pub struct Tally {
     pub failures: Vec<Failure>,
     /// Why the step could not be finished.
     pub lost: Option<String>,
+    /// What a gate waited for in vain.
+    pub not_ready: Vec<NotReady>,
     /// What is worth knowing beside.
     pub notes: Vec<String>,
     /// What mappings and patches changed.

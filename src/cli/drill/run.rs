@@ -158,10 +158,10 @@ async fn rehearse(
     global: &Global,
 ) -> Result<Rehearsed> {
     let started = global.now();
-    let sites = opened.iter().zip(&staged.clusters).map(|(opened, cluster)| Site {
-        backup: opened.backup.clone(),
-        cluster: cluster.clone(),
-    });
+    let sites = opened
+        .iter()
+        .zip(&staged.clusters)
+        .map(|(opened, cluster)| Site { backup: opened.backup.clone(), cluster: cluster.clone() });
     let restore = Restore {
         plan: plan.clone(),
         sites: sites.collect(),
@@ -191,7 +191,11 @@ async fn rehearse(
 }
 
 /// Compares every backup with the cluster that it was restored into.
-async fn compare(opened: &[Opened], staged: &Staged, global: &Global) -> Result<Vec<(String, Result<Difference, String>)>> {
+async fn compare(
+    opened: &[Opened],
+    staged: &Staged,
+    global: &Global,
+) -> Result<Vec<(String, Result<Difference, String>)>> {
     let mut comparisons = Vec::new();
     for (opened, cluster) in opened.iter().zip(&staged.clusters) {
         let of = opened.backup.manifest.cluster.clone();
@@ -267,13 +271,20 @@ async fn sign(
         let (backup, at) = (&opened.backup, global.now());
         let cluster = &backup.manifest.cluster;
         let body = record_of(report)?;
-        append_record(backup.vault(), signer, cluster, &plan.name, at, body).await.context(|| "record the drill".into())?;
+        append_record(backup.vault(), signer, cluster, &plan.name, at, body)
+            .await
+            .context(|| "record the drill".into())?;
         if !is_proved {
             continue;
         }
-        let verified: Vec<_> = report.verifications.iter().filter(|v| v.outcome == VerificationOutcome::Passed).collect();
+        let verified: Vec<_> =
+            report.verifications.iter().filter(|v| v.outcome == VerificationOutcome::Passed).collect();
         let compared = verified.iter().map(|v| v.compared).sum();
-        let counted = Counted { objects: compared, bytes: backup.manifest.sources.iter().map(|source| source.bytes).sum(), members: Some(compared) };
+        let counted = Counted {
+            objects: compared,
+            bytes: backup.manifest.sources.iter().map(|source| source.bytes).sum(),
+            members: Some(compared),
+        };
         let digest = opened.digest;
         attest(backup.vault(), backup.folder(), digest, signer, Level::Restored, counted, at).await?;
     }

@@ -38,7 +38,12 @@ pub(super) struct Staged {
 }
 
 /// Starts or finds them. A context that looks like production is refused.
-pub(super) async fn set(plan: &RestorePlan, manifests: &[&Manifest], args: &RunArgs, global: &Global) -> Result<Staged> {
+pub(super) async fn set(
+    plan: &RestorePlan,
+    manifests: &[&Manifest],
+    args: &RunArgs,
+    global: &Global,
+) -> Result<Staged> {
     match args.target {
         DrillTarget::Sandbox => start(plan, args, global).await,
         DrillTarget::Context => connect(plan, manifests, args, global).await,
@@ -56,9 +61,15 @@ fn names(plan: &RestorePlan) -> Vec<Option<String>> {
 async fn start(plan: &RestorePlan, args: &RunArgs, global: &Global) -> Result<Staged> {
     let named = args.assets.clone().or_else(|| global.variable("KUBEBUILDER_ASSETS").map(PathBuf::from));
     let assets = named.unwrap_or_else(|| USUAL_ASSETS.into());
-    let folder = std::env::temp_dir().join(format!("ckbackup-drill-{}-{}", std::process::id(), global.now().as_nanosecond()));
-    let mut staged =
-        Staged { stage: Stage::ControlPlane, clusters: vec![], targets: vec![], sandboxes: vec![], folder: Some(folder.clone()) };
+    let folder =
+        std::env::temp_dir().join(format!("ckbackup-drill-{}-{}", std::process::id(), global.now().as_nanosecond()));
+    let mut staged = Staged {
+        stage: Stage::ControlPlane,
+        clusters: vec![],
+        targets: vec![],
+        sandboxes: vec![],
+        folder: Some(folder.clone()),
+    };
     for (at, name) in names(plan).into_iter().enumerate() {
         if !plan.needs_cluster(at) {
             staged.clusters.push(None);
@@ -67,9 +78,8 @@ async fn start(plan: &RestorePlan, args: &RunArgs, global: &Global) -> Result<St
         let called = name.clone().unwrap_or_else(|| "sandbox".into());
         let sandbox = Sandbox::start(SandboxOptions::new(&assets, folder.join(&called), called)).await;
         let sandbox = sandbox.map_err(|e| {
-            e.within("start the sandbox").hint(
-                "set KUBEBUILDER_ASSETS, or give --assets, to a folder with etcd and kube-apiserver",
-            )
+            e.within("start the sandbox")
+                .hint("set KUBEBUILDER_ASSETS, or give --assets, to a folder with etcd and kube-apiserver")
         })?;
         let access = Access::Kubeconfig { files: vec![sandbox.kubeconfig().to_path_buf()], context: None };
         let cluster = Cluster::connect(access).await?;

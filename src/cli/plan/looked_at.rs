@@ -36,7 +36,8 @@ pub(super) struct LookedAt {
 pub(super) async fn look(args: &LookArgs, global: &Global) -> Result<LookedAt> {
     let plan = config::read_plan(&args.file, args.plan.as_deref())?;
     let mut objects = vec![0; plan.steps.len()];
-    let is_asked = args.place.location.vault.is_some() || args.schedule.is_some() || global.variable("CKBACKUP_VAULT").is_some();
+    let is_asked =
+        args.place.location.vault.is_some() || args.schedule.is_some() || global.variable("CKBACKUP_VAULT").is_some();
     let mut held = None;
     if is_asked {
         let mut found = Held { sources: Vec::new(), not_selected: BTreeMap::new() };

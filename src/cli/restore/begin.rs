@@ -99,7 +99,7 @@ fn open_journal(id: &RestoreId, sites: &[Site], begin: Begin, global: &Global) -
             .hint("wait a second, and look at that one first"));
     }
     let place = VaultPlace::beside(&sites[0].backup)?;
-    let journal = Journal::open(&state, id, place, 0, global.progress())?;
+    let journal = Journal::open(&state, id, place, 0, Default::default(), global.progress())?;
     journal.note(&Entry::Begin(Box::new(begin)));
     Ok(journal)
 }

@@ -30,7 +30,11 @@ impl Person {
 impl Operator for Person {
     async fn confirm(&self, step: &str, manual: &Manual) -> bool {
         let alone = self.asked.lock().await;
-        screen::line(&format!("\nmanual step {step}: {}", manual.title));
+        let role = manual.role.as_ref().map(|role| format!("for {role}")).into_iter();
+        let minutes = manual.minutes.map(|minutes| format!("about {minutes} min")).into_iter();
+        let about: Vec<String> = role.chain(minutes).collect();
+        let about = if about.is_empty() { String::new() } else { format!(" ({})", about.join(", ")) };
+        screen::line(&format!("\nmanual step {step}: {}{about}", manual.title));
         if let Some(instructions) = &manual.instructions {
             screen::line(instructions.trim_end());
         }
@@ -54,6 +58,10 @@ impl Operator for Person {
                 std::future::pending().await
             }
         }
+    }
+
+    fn may_be_asked_again(&self) -> bool {
+        !self.yes
     }
 
     async fn decide(&self, step: &str, why: &str) -> Decision {

@@ -47,7 +47,7 @@ pub(super) async fn resume(which: &str, args: &RestoreArgs, global: &Global) -> 
     }
     let mut all_left_out: BTreeMap<String, String> = begin.left_out.clone();
     all_left_out.extend(left_out(&plan, args)?);
-    let journal = Journal::open(&state, &id, place, parts, global.progress())?;
+    let journal = Journal::open(&state, &id, place, parts, earlier.seen.clone(), global.progress())?;
     journal.note(&Entry::Resumed { at: global.now(), host: host(global) });
     let done = earlier.steps.len();
     global.note(format!("goes on with restore {id}, begun {} on {}; {done} steps had ended", begin.at, begin.host));

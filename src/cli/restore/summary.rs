@@ -19,7 +19,7 @@ pub(super) fn human(summary: &RestoreSummary, form: Output) -> String {
     for step in &summary.steps {
         let items = &step.items;
         let numbers = match step.kind.as_str() {
-            "gate" | "manual" => Default::default(),
+            "gate" | "http" | "manual" => Default::default(),
             _ => [items.created, items.updated, items.unchanged, items.skipped, items.failed].map(count),
         };
         let first = [step.name.clone(), step.status.to_string(), span(step.seconds)];

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use super::flow::{self, When};
 use super::nested::{self, PlanFile};
 use super::target::{self, PlanTarget};
-use super::{Action, Apply, Conflict, DEFAULT_GATE_TIMEOUT, Gate, Manual, RestoreFiles, RestorePlan, Runbook, Step};
-use crate::config::duration::parse_duration;
-use crate::config::kinds::{self, KindPattern};
+use super::{Action, Apply, Conflict, Manual, RestoreFiles, RestorePlan, Runbook, Step};
+use crate::config::kinds;
 use crate::config::names::Name;
 use crate::config::problems::{Problems, listed, nearest};
 use crate::config::scope::{filter, optional_selector};
 use crate::config::{
-    command, elasticsearch, folder_of, graph, mappings, objects, patch, paths, prometheus, raw, source, webhooks,
+    command, elasticsearch, folder_of, gate, graph, http, mappings, objects, patch, paths, prometheus, raw, scale,
+    source, webhooks,
 };
 use crate::error::{Error, Result};
 
@@ -169,6 +169,8 @@ fn actions_of(raw: &raw::Step) -> Vec<(&'static str, RawAction<'_>)> {
     let mut given: Vec<(&str, RawAction<'_>)> = Vec::new();
     given.extend(raw.apply.as_ref().map(|raw| ("apply", RawAction::Apply(raw))));
     given.extend(raw.gate.as_ref().map(|raw| ("gate", RawAction::Gate(raw))));
+    given.extend(raw.http.as_ref().map(|raw| ("http", RawAction::Http(raw))));
+    given.extend(raw.scale.as_ref().map(|raw| ("scale", RawAction::Scale(raw))));
     given.extend(raw.manual.as_ref().map(|raw| ("manual", RawAction::Manual(raw))));
     given.extend(raw.files.as_ref().map(|raw| ("files", RawAction::Files(raw))));
     given.extend(raw.prometheus.as_ref().map(|raw| ("prometheus", RawAction::Prometheus(raw))));
@@ -192,7 +194,9 @@ fn action(raw: &raw::Step, path: &str, file: &Path, problems: &mut Problems<'_>)
     let path = format!("{path}.{key}");
     match action {
         RawAction::Apply(raw) => apply(raw, &path, problems).map(Action::Apply),
-        RawAction::Gate(raw) => gate(raw, &path, problems).map(Action::Gate),
+        RawAction::Gate(raw) => gate::validate(raw, &path, folder_of(file), problems).map(Action::Gate),
+        RawAction::Http(raw) => http::validate(raw, &path, folder_of(file), problems).map(Action::Http),
+        RawAction::Scale(raw) => scale::validate(raw, &path, problems).map(Action::Scale),
         RawAction::Manual(raw) => manual(raw, &path, file, problems).map(Action::Manual),
         RawAction::Files(raw) => files(raw, &path, file, problems).map(Action::Files),
         RawAction::Prometheus(raw) => prometheus::validate_step(raw, &path, file, problems).map(Action::Prometheus),
@@ -208,6 +212,8 @@ fn action(raw: &raw::Step, path: &str, file: &Path, problems: &mut Problems<'_>)
 enum RawAction<'a> {
     Apply(&'a raw::Apply),
     Gate(&'a raw::Gate),
+    Http(&'a raw::HttpRequest),
+    Scale(&'a raw::Scale),
     Manual(&'a raw::Manual),
     Files(&'a raw::RestoreFiles),
     Prometheus(&'a raw::RestorePrometheus),
@@ -217,8 +223,8 @@ enum RawAction<'a> {
 }
 
 /// The keys that say what a step does.
-const STEP_KINDS: [&str; 9] =
-    ["apply", "gate", "manual", "files", "prometheus", "elasticsearch", "objects", "command", "plan"];
+const STEP_KINDS: [&str; 11] =
+    ["apply", "gate", "http", "scale", "manual", "files", "prometheus", "elasticsearch", "objects", "command", "plan"];
 
 fn files(raw: &raw::RestoreFiles, path: &str, file: &Path, problems: &mut Problems<'_>) -> Option<RestoreFiles> {
     let from = problems.parse(&format!("{path}.source"), &raw.source);
@@ -269,39 +275,26 @@ fn apply(raw: &raw::Apply, path: &str, problems: &mut Problems<'_>) -> Option<Ap
     })
 }
 
-fn gate(raw: &raw::Gate, path: &str, problems: &mut Problems<'_>) -> Option<Gate> {
-    let kind = problems.check(&format!("{path}.kind"), KindPattern::parse(&raw.kind));
-    let condition = condition(&raw.condition, &format!("{path}.condition"), problems);
-    let namespaces = filter(&raw.namespaces, &format!("{path}.namespaces"), problems);
-    let labels = optional_selector(raw.labels.as_deref(), &format!("{path}.labels"), problems);
-    let timeout = match &raw.timeout {
-        None => Some(DEFAULT_GATE_TIMEOUT),
-        Some(text) => problems.check(&format!("{path}.timeout"), parse_duration(text)),
-    };
-    let (kind, condition) = (kind?, condition?);
-    Some(Gate { kind, condition, namespaces: namespaces?, labels: labels?, timeout: timeout? })
-}
-
-/// Condition types are free, so only what cannot be one is refused.
-fn condition(text: &str, path: &str, problems: &mut Problems<'_>) -> Option<String> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
-    if !text.is_empty() && text.chars().all(fits) {
-        return Some(text.to_string());
-    }
-    problems.add(path, format!("`{text}` is no condition; write it like `Established`, `Available` or `Ready`"));
-    None
-}
-
 fn manual(raw: &raw::Manual, path: &str, file: &Path, problems: &mut Problems<'_>) -> Option<Manual> {
     if raw.title.trim().is_empty() {
         problems.add(&format!("{path}.title"), "the title is empty; say in one line what the person must do");
         return None;
     }
     let runbook = match &raw.runbook {
-        None => None,
-        Some(name) => Some(problems.check(&format!("{path}.runbook"), find_runbook(name, file))?),
+        None => Some(None),
+        Some(name) => problems.check(&format!("{path}.runbook"), find_runbook(name, file)).map(Some),
     };
-    Some(Manual { title: raw.title.clone(), instructions: raw.instructions.clone(), runbook })
+    if raw.minutes == Some(0) {
+        problems
+            .add(&format!("{path}.minutes"), "nothing takes a person no time; leave the key out when it is not known");
+        return None;
+    }
+    let check = match &raw.check {
+        None => Some(None),
+        Some(raw) => gate::validate_check(raw, &format!("{path}.check"), folder_of(file), problems).map(Some),
+    };
+    let (title, instructions) = (raw.title.clone(), raw.instructions.clone());
+    Some(Manual { title, instructions, runbook: runbook?, role: raw.role.clone(), minutes: raw.minutes, check: check? })
 }
 
 /// Looks beside the plan, then in the folder above, where `restore-plans/` and `runbooks/` are neighbours.

@@ -95,6 +95,24 @@ fn every_key_is_documented() {
     for at in ["mappings: {", "patches: [{", "json: [{"] {
         known.extend(strange(&changed, at));
     }
+    let gate = |what: &str| PLAN.replace("apply: {}", &format!("gate: {{{what}}}"));
+    let answer = gate("http: {url: \"http://x\", access: {caFile: x}}");
+    let health = gate("elasticsearch: {url: \"http://x\"}");
+    let query = gate("prometheus: {url: \"http://x\", query: up}");
+    let run = gate("command: {run: [x], pod: {namespace: x, selector: x}}");
+    let request = PLAN.replace("apply: {}", "http: {method: GET, url: \"http://x\"}");
+    let scale = PLAN.replace("apply: {}", "scale: {to: zero, workloads: []}");
+    for (text, at) in [
+        (&answer, "http: {"),
+        (&answer, "access: {"),
+        (&health, "elasticsearch: {"),
+        (&query, "prometheus: {"),
+        (&run, "command: {"),
+        (&request, "http: {"),
+        (&scale, "scale: {"),
+    ] {
+        known.extend(strange(text, at));
+    }
     known.extend(keys(wrong(PLAN, "      expect", &format!("      {stranger}: 1\n      expect"))));
     assert!(known.len() > 40, "{known:?}");
     let missing: Vec<_> = known.iter().filter(|key| !page.contains(&format!("{key}`"))).collect();

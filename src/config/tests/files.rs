@@ -14,8 +14,8 @@ fn unknown_keys_are_named_with_the_nearest_known_one() {
     );
     assert_eq!(
         wrong(PLAN, "expect: 1m", "colour: red"),
-        "unknown key `colour` at s/x.yaml:9:7; known are: `name`, `after`, `target`, `when`, `onFailure`, `retry`, `timeout`, `expect`, `plan`, `apply`, `gate`, `manual`, \
-         `files`, `prometheus`, `elasticsearch`, `objects`, `command`"
+        "unknown key `colour` at s/x.yaml:9:7; known are: `name`, `after`, `target`, `when`, `onFailure`, `retry`, `timeout`, `expect`, `plan`, `apply`, `gate`, `http`, \
+         `scale`, `manual`, `files`, `prometheus`, `elasticsearch`, `objects`, `command`"
     );
     assert_eq!(
         wrong(SCHEDULE, "kubernetes:", "kuberntes:"),

@@ -6,6 +6,7 @@ mod files;
 mod plan;
 mod schedule;
 mod sources;
+mod steps;
 
 use std::path::Path;
 use std::time::Duration;

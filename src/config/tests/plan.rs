@@ -66,8 +66,8 @@ fn steps_have_one_action_and_their_own_name() {
     );
     assert_eq!(
         wrong(PLAN, "      apply: {}\n", ""),
-        "`spec.steps[2]` at s/x.yaml:13:7: step `rest` does nothing; give it `apply`, `gate`, `manual`, `files`, \
-         `prometheus`, `elasticsearch`, `objects`, `command`, `plan`"
+        "`spec.steps[2]` at s/x.yaml:13:7: step `rest` does nothing; give it `apply`, `gate`, `http`, `scale`, `manual`, \
+         `files`, `prometheus`, `elasticsearch`, `objects`, `command`, `plan`"
     );
     assert_eq!(
         wrong(PLAN, "apply: {}", "apply: {}\n      manual: {title: x}"),

@@ -32,7 +32,8 @@ struct Seen<'a> {
 
 impl Seen<'_> {
     fn row(&self, component: &Component) -> CoverageRow {
-        let mut proofs: Vec<(Proved, String)> = component.saved_by.iter().map(|by| self.proof(component, *by)).collect();
+        let mut proofs: Vec<(Proved, String)> =
+            component.saved_by.iter().map(|by| self.proof(component, *by)).collect();
         let rank = |proved: Proved| Proved::ALL.iter().position(|known| *known == proved);
         proofs.sort_by_key(|(proved, _)| rank(*proved));
         // What is saved in several ways is proved as far as the worst of them.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use self::outputs::Outputs;
 use super::files::require_source;
-use super::scale;
+use super::scale::{self, Need};
 use super::summary::Outcome;
 use super::work::{Tally, Work};
 use crate::cluster::Cluster;
@@ -74,10 +74,13 @@ impl Way<'_> {
         }
         self.prove_readable(&planned).await?;
         let restored = match cluster {
-            Some(cluster) => match scale::to_zero(cluster, &self.wanted.scale, self.name, &self.work.interim).await {
-                Ok(()) => self.restore_in_time(planned, tally).await,
-                Err(e) => Err(e),
-            },
+            Some(cluster) => {
+                match scale::to_zero(cluster, &self.wanted.scale, Need::Meanwhile(self.name), &self.work.interim).await
+                {
+                    Ok(()) => self.restore_in_time(planned, tally).await,
+                    Err(e) => Err(e),
+                }
+            }
             None => self.restore_in_time(planned, tally).await,
         };
         let back = match cluster {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::ack::Seen;
 use super::entry::{Batch, Begin, Entry, JOURNAL_VERSION};
 use super::local::StateFolder;
 use super::place::{RestoreId, VaultPlace};
@@ -18,6 +19,8 @@ pub struct Earlier {
     pub began: BTreeSet<String>,
     /// Objects that are done, by step and frame.
     pub batches: HashMap<String, BTreeMap<usize, Vec<Batch>>>,
+    /// The acknowledgements that were heeded, by step.
+    pub seen: HashMap<String, Seen>,
     /// How it ended, where it did.
     pub ended: Option<RestoreStatus>,
 }
@@ -101,6 +104,7 @@ impl Earlier {
             Entry::StepEnded { summary, failures } => {
                 self.steps.insert(summary.name.clone(), (*summary, failures));
             }
+            Entry::Acknowledged { step, seen, .. } => drop(self.seen.insert(step, seen)),
             Entry::Ended { status, .. } => self.ended = Some(status),
         }
     }

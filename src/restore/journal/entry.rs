@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::ack::Seen;
 use crate::config::PlanFile;
 use crate::restore::summary::{Failure, Items, RestoreStatus, Standing, StepSummary};
 
@@ -39,6 +40,15 @@ pub enum Entry {
         summary: Box<StepSummary>,
         /// What failed in it.
         failures: Vec<Failure>,
+    },
+    /// Somebody said elsewhere that a step is done, or not.
+    Acknowledged {
+        /// The step.
+        step: String,
+        /// Who.
+        by: String,
+        /// What was seen by then.
+        seen: Seen,
     },
     /// The restore ended, or this try of it.
     Ended {

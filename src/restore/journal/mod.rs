@@ -12,13 +12,14 @@ mod local;
 mod place;
 mod stored;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 
-pub use self::ack::{Ack, Answer, find_ack, give_ack};
+pub use self::ack::{Ack, Answer, Seen, give_ack};
 pub use self::earlier::{Earlier, Reading, read};
 pub use self::entry::{Batch, Begin, BeginTarget, Entry, JOURNAL_VERSION};
 pub use self::local::StateFolder;
@@ -42,6 +43,8 @@ pub struct Journal {
     /// Cancelled when somebody else goes on with the same restore.
     taken_over: CancellationToken,
     progress: Arc<dyn Progress>,
+    /// The acknowledgements that were heeded, by step.
+    seen: std::sync::Mutex<HashMap<String, Seen>>,
     /// Where acknowledgements are looked for.
     place: Option<(StateFolder, RestoreId, Option<VaultPlace>)>,
 }
@@ -56,6 +59,7 @@ impl Journal {
             wake: Notify::new(),
             taken_over: CancellationToken::new(),
             progress,
+            seen: Default::default(),
             place: None,
         }
     }
@@ -67,6 +71,7 @@ impl Journal {
         id: &RestoreId,
         vault: Option<VaultPlace>,
         parts: u32,
+        seen: HashMap<String, Seen>,
         progress: Arc<dyn Progress>,
     ) -> Result<Arc<Journal>> {
         let local = match LocalFile::open(state, id) {
@@ -79,7 +84,7 @@ impl Journal {
         };
         let place = Some((state.clone(), id.clone(), vault.clone()));
         let uploader = vault.map(|place| Mutex::new(Uploader::new(place, id.clone(), parts)));
-        Ok(Arc::new(Journal { local, uploader, place, ..Journal::none(progress) }))
+        Ok(Arc::new(Journal { local, uploader, place, seen: seen.into(), ..Journal::none(progress) }))
     }
 
     /// Notes an entry. What cannot be written is said, and does not stop the restore.
@@ -142,10 +147,16 @@ impl Journal {
 
     /// Waits until somebody says elsewhere that a step is done, or refuses it. For ever where nobody can.
     pub async fn acknowledged(&self, step: &str) -> Ack {
-        match &self.place {
-            Some((state, id, vault)) => ack::wait(state, id, vault.as_ref(), step).await,
-            None => std::future::pending().await,
-        }
+        let Some((state, id, vault)) = &self.place else { return std::future::pending().await };
+        let seen = self.seen().get(step).copied().unwrap_or_default();
+        let (ack, seen) = ack::wait(state, id, vault.as_ref(), step, seen).await;
+        self.seen().insert(step.into(), seen);
+        self.note(&Entry::Acknowledged { step: step.into(), by: ack.by.clone(), seen });
+        ack
+    }
+
+    fn seen(&self) -> std::sync::MutexGuard<'_, HashMap<String, Seen>> {
+        self.seen.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// The restore's id, where it has one.

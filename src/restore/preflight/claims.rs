@@ -10,9 +10,9 @@ use crate::archive::frame;
 use crate::cluster::{Cluster, Retry};
 use crate::error::Result;
 use crate::object_path::ObjectPath;
-use crate::restore::work::Work;
 use crate::restore::remap::class_names;
 use crate::restore::rules::text;
+use crate::restore::work::Work;
 
 const CLASSES: &str = "storageclasses.storage.k8s.io";
 /// Types that ask for volumes.

@@ -3,9 +3,9 @@
 use futures::StreamExt;
 
 use super::Obstacle;
-use crate::restore::work::Work;
 use crate::restore::compile::SavedType;
 use crate::restore::target::{Target, Unserved};
+use crate::restore::work::Work;
 
 /// Types that are asked for at a time: one that hangs holds up none of the others.
 const AT_ONCE: usize = 16;

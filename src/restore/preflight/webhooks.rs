@@ -14,10 +14,10 @@ use super::{Obstacle, Severity};
 use crate::cluster::{Cluster, Retry};
 use crate::config::WebhookPolicy;
 use crate::error::{Error, Result};
-use crate::restore::work::Work;
 use crate::restore::compile::SavedType;
 use crate::restore::rules::text;
 use crate::restore::target::Target;
+use crate::restore::work::Work;
 use crate::restore::write::{Fitted, PATIENCE};
 
 const GROUP: &str = "admissionregistration.k8s.io";

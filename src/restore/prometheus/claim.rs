@@ -20,7 +20,7 @@ use crate::error::{Context, Error, Result};
 use crate::inventory::Metrics;
 use crate::reader::StoredFrame;
 use crate::restore::files::of_the_backup;
-use crate::restore::scale;
+use crate::restore::scale::{self, Need};
 use crate::restore::summary::Outcome;
 use crate::restore::work::{Tally, Work};
 use crate::sources::{SILENCES, metrics_of};
@@ -91,7 +91,7 @@ pub(super) async fn write(
         None
     } else {
         let (cluster, workloads) = (target.cluster(), std::slice::from_ref(&claim.workload));
-        let put = match scale::to_zero(cluster, workloads, &name, &work.interim).await {
+        let put = match scale::to_zero(cluster, workloads, Need::Meanwhile(&name), &work.interim).await {
             Ok(()) => putting.put_through(cluster, &writer).await,
             Err(e) => Err(e),
         };

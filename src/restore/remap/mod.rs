@@ -70,9 +70,8 @@ impl Counts {
 
     /// In words and numbers.
     pub fn into_list(self) -> Vec<Remapped> {
-        let remapped = |(Use { what, from, to }, (objects, examples))| {
-            Remapped { what: what.into(), from, to, objects, examples }
-        };
+        let remapped =
+            |(Use { what, from, to }, (objects, examples))| Remapped { what: what.into(), from, to, objects, examples };
         self.0.into_iter().map(remapped).collect()
     }
 }

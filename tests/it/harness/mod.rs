@@ -25,6 +25,7 @@ pub mod s3_client;
 pub mod scratch;
 pub mod search;
 mod selftest;
+pub mod web;
 
 pub use aggregated::serve_aggregated;
 pub use api::Api;
