@@ -3,7 +3,7 @@
 mod alarm;
 mod run;
 mod stage;
-mod used;
+pub(super) mod used;
 
 use clap::{Args, Subcommand};
 

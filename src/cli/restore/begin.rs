@@ -6,7 +6,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::stored_plan::{Unpacked, stored_plan};
-use super::{RestoreArgs, parse_start, person, sites};
+use super::sites::{self, Opened};
+use super::{RestoreArgs, parse_start, person};
 use crate::cli::Global;
 use crate::cli::choose::choose;
 use crate::cluster::Cluster;
@@ -17,7 +18,10 @@ use crate::restore::{Begin, BeginTarget, Earlier, Entry, JOURNAL_VERSION, Journa
 /// A restore that is ready to run.
 pub(super) struct Begun {
     pub plan: Arc<RestorePlan>,
-    pub sites: Vec<Site>,
+    /// The backups, in the order of the plan's targets.
+    pub opened: Vec<Opened>,
+    /// The clusters, in the same order.
+    pub clusters: Vec<Option<Cluster>>,
     pub conflict: Conflict,
     pub left_out: BTreeMap<String, String>,
     pub incident_start: Timestamp,
@@ -25,6 +29,14 @@ pub(super) struct Begun {
     pub earlier: Earlier,
     /// What was unpacked for it goes with this value.
     pub _unpacked: Option<Unpacked>,
+}
+
+impl Begun {
+    /// What is restored from, and where to.
+    pub fn sites(&self) -> Vec<Site> {
+        let pairs = self.opened.iter().zip(&self.clusters);
+        pairs.map(|(opened, cluster)| Site { backup: opened.backup.clone(), cluster: cluster.clone() }).collect()
+    }
 }
 
 /// Finds everything, and writes down that it begins; a dry run writes nothing down.
@@ -66,23 +78,24 @@ pub(super) async fn begin(args: &RestoreArgs, global: &Global) -> Result<Begun> 
         cluster.version().await?;
     }
     let left_out = left_out(&plan, args)?;
-    let (mut sites, mut targets) = (Vec::new(), Vec::new());
-    for (at, (chosen, cluster)) in chosen.into_iter().zip(clusters).enumerate() {
+    let (mut all, mut targets) = (Vec::new(), Vec::new());
+    for (at, (chosen, cluster)) in chosen.into_iter().zip(&clusters).enumerate() {
         let opened = sites::open(&vault, chosen, identities.clone()).await?;
         targets.push(begin_target(&plan, at, &opened, cluster.as_ref()).await);
-        sites.push(Site { backup: opened.backup, cluster });
+        all.push(opened);
     }
     let journal = match args.dry_run {
         true => Arc::new(Journal::none(global.progress())),
         false => {
             let id = RestoreId::new(now, &plan.name);
             let begin = describe(&plan, &id, now, incident_start, targets, &left_out, args.conflict, global);
-            open_journal(&id, &sites, begin, global)?
+            open_journal(&id, &all, begin, global)?
         }
     };
     Ok(Begun {
         plan: Arc::new(plan),
-        sites,
+        opened: all,
+        clusters,
         conflict: args.conflict,
         left_out,
         incident_start,
@@ -92,13 +105,13 @@ pub(super) async fn begin(args: &RestoreArgs, global: &Global) -> Result<Begun> 
     })
 }
 
-fn open_journal(id: &RestoreId, sites: &[Site], begin: Begin, global: &Global) -> Result<Arc<Journal>> {
+fn open_journal(id: &RestoreId, opened: &[Opened], begin: Begin, global: &Global) -> Result<Arc<Journal>> {
     let state = global.state_folder();
     if state.of(id).exists() {
         return Err(Error::usage(format!("restore {id} has just begun in another process"))
             .hint("wait a second, and look at that one first"));
     }
-    let place = VaultPlace::beside(&sites[0].backup)?;
+    let place = VaultPlace::beside(&opened[0].backup)?;
     let journal = Journal::open(&state, id, place, 0, Default::default(), global.progress())?;
     journal.note(&Entry::Begin(Box::new(begin)));
     Ok(journal)
@@ -156,7 +169,7 @@ fn runbooks(plan: &RestorePlan) -> Vec<PlanFile> {
     all
 }
 
-async fn begin_target(plan: &RestorePlan, at: usize, opened: &sites::Opened, cluster: Option<&Cluster>) -> BeginTarget {
+async fn begin_target(plan: &RestorePlan, at: usize, opened: &Opened, cluster: Option<&Cluster>) -> BeginTarget {
     let uid = match cluster {
         Some(cluster) => cluster.uid().await,
         None => None,

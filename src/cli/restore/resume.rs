@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use super::begin::{Begun, host, left_out, refuse_questions};
 use super::stored_plan::journalled_plan;
-use super::{RestoreArgs, sites};
+use super::sites::{self, Opened};
+use super::RestoreArgs;
 use crate::archive::age::Identities;
 use crate::cli::Global;
 use crate::cli::choose::choose;
 use crate::cluster::Cluster;
 use crate::error::{Error, Result};
 use crate::restore::{
-    Begin, BeginTarget, Entry, Journal, Reading, RestoreId, RestoreStatus, Site, StateFolder, VaultPlace, all_in_vault,
+    Begin, BeginTarget, Entry, Journal, Reading, RestoreId, RestoreStatus, StateFolder, VaultPlace, all_in_vault,
     peek_begin, read_journal,
 };
 use crate::vault::Vault;
@@ -31,7 +32,7 @@ pub(super) async fn resume(which: &str, args: &RestoreArgs, global: &Global) -> 
     }
     let first =
         opened.first().ok_or_else(|| Error::integrity(format!("the journal of restore {id} names no backup")))?;
-    let place = VaultPlace::beside(first)?;
+    let place = VaultPlace::beside(&first.backup)?;
     // Read again, now that it can be seen who wrote it.
     let reading = read_journal(&state, &id, place.as_ref()).await?;
     let Reading { begin, earlier, parts } = reading.ok_or_else(|| gone(&id))?;
@@ -51,10 +52,10 @@ pub(super) async fn resume(which: &str, args: &RestoreArgs, global: &Global) -> 
     journal.note(&Entry::Resumed { at: global.now(), host: host(global) });
     let done = earlier.steps.len();
     global.note(format!("goes on with restore {id}, begun {} on {}; {done} steps had ended", begin.at, begin.host));
-    let sites = opened.into_iter().zip(clusters).map(|(backup, cluster)| Site { backup, cluster }).collect();
     Ok(Begun {
         plan: Arc::new(plan),
-        sites,
+        opened,
+        clusters,
         conflict: begin.conflict.parse()?,
         left_out: all_left_out,
         incident_start: begin.incident_start,
@@ -103,11 +104,11 @@ pub(in crate::cli) async fn open(
     identities: &Arc<Identities>,
     signers: Option<&Signers>,
     global: &Global,
-) -> Result<Arc<crate::reader::OpenBackup>> {
+) -> Result<Opened> {
     let chosen = choose(vault, &target.cluster, &target.backup, signers, global).await?;
     let opened = sites::open(vault, chosen, identities.clone()).await?;
     match hex::encode(opened.digest) == target.manifest_sha256 {
-        true => Ok(opened.backup),
+        true => Ok(opened),
         false => Err(Error::integrity(format!("backup {} is not what it was when the restore began", target.backup))
             .hint("somebody replaced its manifest: `ckbackup verify` says more")),
     }
