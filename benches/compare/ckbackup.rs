@@ -40,6 +40,16 @@ impl Place {
         }
     }
 
+    /// The same on the command line.
+    fn args(&self) -> Vec<String> {
+        let mut args = vec!["--vault".into(), self.url()];
+        if let Place::S3(s3) = self {
+            args.extend(["--endpoint".into(), s3.endpoint(), "--region".into(), s3.region().into()]);
+            args.push("--allow-http".into());
+        }
+        args
+    }
+
     fn env(&self) -> Vec<(&'static str, String)> {
         match self {
             Place::Folder(_) => Vec::new(),
@@ -144,7 +154,7 @@ pub fn restore_data(bench: &Bench, place: &Place, steps: &Value) -> Result<Backu
     std::fs::write(&file, plan.to_string()).with_context(|| format!("write {}", file.display()))?;
     let mut command = binary();
     command.args(["restore", "--quiet", "-o", "json", "-f"]).arg(file).envs(place.env());
-    command.args(["--vault", &place.url()]);
+    command.args(place.args());
     trust(&mut command, bench);
     summarised(&mut command)
 }
@@ -159,7 +169,7 @@ pub fn restore(bench: &Bench, place: &Place, target: &Sandbox) -> Result<Backup>
     let plan = concat!(env!("CARGO_MANIFEST_DIR"), "/restore-plans/default.yaml");
     let mut command = binary();
     command.args(["restore", "--yes", "--quiet", "-o", "json", "-f", plan]).envs(place.env());
-    command.args(["--vault", &place.url()]).arg("--kubeconfig").arg(target.kubeconfig());
+    command.args(place.args()).arg("--kubeconfig").arg(target.kubeconfig());
     trust(&mut command, bench);
     summarised(&mut command)
 }
