@@ -78,7 +78,7 @@ pub enum Document {
     /// `kind: Schedule`
     Schedule(Box<Schedule>),
     /// `kind: RestorePlan`
-    RestorePlan(RestorePlan),
+    RestorePlan(Box<RestorePlan>),
 }
 
 impl Document {
@@ -163,7 +163,7 @@ pub fn parse_stored_schedule(text: &str) -> Result<Schedule> {
 /// Reads the restore plan of a file: the only one, or the one called `name`.
 pub fn read_plan(path: &Path, name: Option<&str>) -> Result<RestorePlan> {
     let plans = read_file(path)?.into_iter().filter_map(|document| match document {
-        Document::RestorePlan(plan) => Some((plan.name.clone(), plan)),
+        Document::RestorePlan(plan) => Some((plan.name.clone(), *plan)),
         Document::Schedule(_) => None,
     });
     single(plans.collect(), name, path, "restore plan")
@@ -211,7 +211,7 @@ fn parse_document(document: &yaml::Document<'_>, text: &str, path: &Path) -> Res
             let raw = decode(document, path)?;
             let mut problems = Problems::new(path, document);
             let plan = plan::validate(&raw, path, text, &mut problems);
-            problems.finish(plan).map(Document::RestorePlan)
+            problems.finish(plan).map(|plan| Document::RestorePlan(Box::new(plan)))
         }
     }
 }
