@@ -278,6 +278,9 @@ async fn handle(work: &Work, job: Job, place: &mut Option<Place>, shown: &str) -
         // It may have been saved while a restore went round it.
         bring_back(&mut object);
     }
+    if let Some(types) = work.compiled.types.get(&*job.source) {
+        target.rename_owners(&mut object, types).await;
+    }
     let references = object["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
     let facts = Facts {
         resource: &resource,

@@ -1,7 +1,7 @@
 //! Runs the steps of a plan as a graph: each begins when all that it comes after are done.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -20,6 +20,9 @@ use super::{Operator, gate, rounded};
 use crate::config::{Action, Manual};
 use crate::error::{Error, Result};
 
+/// How often webhooks that were gone round are looked at.
+const LOOK_AT_WEBHOOKS: Duration = Duration::from_secs(5);
+
 /// What came of all steps.
 pub struct Done {
     /// In the order of the plan.
@@ -37,6 +40,8 @@ pub async fn run(work: &Arc<Work>, operator: Arc<dyn Operator>, cancel: Cancella
     let mut begun = vec![false; count];
     let mut failures = Vec::new();
     let mut running = JoinSet::new();
+    let mut meanwhile = JoinSet::new();
+    meanwhile.spawn(put_back_what_answers(work.clone()));
     loop {
         start_ready(work, &operator, &mut ended, &mut begun, &mut running, &cancel);
         let finished = tokio::select! {
@@ -53,13 +58,11 @@ pub async fn run(work: &Arc<Work>, operator: Arc<dyn Operator>, cancel: Cancella
         let (step, summary, failed) = finished.map_err(|e| Error::failed("run a step").because(e))??;
         ended[step] = Some(summary);
         failures.extend(failed);
-        // A backend that hangs must not hold up the next step.
-        let work = work.clone();
-        tokio::spawn(async move { put_back_webhooks(&work, false).await });
     }
     let stopped = cancel.is_cancelled() || work.lost.is_cancelled();
     failures.extend(last_owners(work, stopped).await);
     failures.extend(scale_back(work).await);
+    meanwhile.shutdown().await;
     failures.extend(put_back_webhooks(work, true).await);
     let mut steps = Vec::with_capacity(count);
     for (step, summary) in ended.into_iter().enumerate() {
@@ -238,6 +241,14 @@ async fn scale_back(work: &Work) -> Vec<Failure> {
     let Some(target) = &work.target else { return Vec::new() };
     let failed = back_at_the_end(target.cluster(), &work.interim).await;
     failed.into_iter().map(|(object, why)| Failure { step: "scale".into(), object, why }).collect()
+}
+
+/// Webhooks that were gone round come back as soon as they answer.
+async fn put_back_what_answers(work: Arc<Work>) {
+    while work.webhooks.is_any_out().await {
+        tokio::time::sleep(LOOK_AT_WEBHOOKS).await;
+        put_back_webhooks(&work, false).await;
+    }
 }
 
 /// Webhooks that were gone round: those that answer again, at the end all of them.

@@ -146,22 +146,24 @@ impl Webhooks {
         Obstacle::fails(held.words(), todo)
     }
 
+    /// Whether anything is gone round now.
+    pub async fn is_any_out(&self) -> bool {
+        !self.around.lock().await.is_empty()
+    }
+
     /// Puts back what answers again; with `last`, everything. What cannot be put back at the end is told.
     pub async fn put_back(&self, cluster: &Cluster, last: bool) -> Vec<(String, String)> {
         let mut failed = Vec::new();
-        let mut around = match self.around.try_lock() {
-            Ok(around) => around,
-            // Somebody looks already.
-            Err(_) if !last => return failed,
-            Err(_) => self.around.lock().await,
-        };
-        for out in std::mem::take(&mut *around) {
+        let mut around = self.around.lock().await;
+        for out in around.clone() {
             if !last && !out.answers(cluster).await {
-                around.push(out);
-            } else if let Err(e) = put_back(cluster, &out.path).await {
-                failed
-                    .push((out.path.clone(), format!("it was gone round, and could not be put back: {}", e.message())));
-                around.push(out);
+                continue;
+            }
+            match put_back(cluster, &out.path).await {
+                Ok(()) => around.retain(|other| other.path != out.path),
+                Err(e) => {
+                    failed.push((out.path, format!("it was gone round, and could not be put back: {}", e.message())))
+                }
             }
         }
         failed
