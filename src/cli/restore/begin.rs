@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::stored_plan::{Unpacked, stored_plan};
 use super::sites::{self, Opened};
+use super::stored_plan::{Unpacked, stored_plan};
 use super::{RestoreArgs, parse_start, person};
 use crate::cli::Global;
 use crate::cli::choose::choose;

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::begin::{Begun, host, left_out, refuse_questions};
-use super::stored_plan::journalled_plan;
-use super::sites::{self, Opened};
 use super::RestoreArgs;
+use super::begin::{Begun, host, left_out, refuse_questions};
+use super::sites::{self, Opened};
+use super::stored_plan::journalled_plan;
 use crate::archive::age::Identities;
 use crate::cli::Global;
 use crate::cli::choose::choose;
