@@ -17,6 +17,7 @@ mod backup_window;
 mod bucket_stage;
 mod data_stage;
 mod deploy;
+mod drill;
 mod events;
 mod harness;
 mod job_rights;
