@@ -12,6 +12,7 @@ use super::stage::{self, DrillTarget, Staged};
 use super::used::{backup_used, keys};
 use crate::archive::age::opened_of;
 use crate::cli::diff::stored_scopes;
+use crate::cli::restore::begin::learn;
 use crate::cli::restore::sites::{self, Opened};
 use crate::cli::restore::{live, person};
 use crate::cli::shared::{AttestArgs, ClusterArgs, IdentityArgs, PlaceArgs, TrustArgs};
@@ -133,7 +134,8 @@ async fn drill(args: &RunArgs, global: &Global) -> Result<(ExerciseReport, bool)
     let used_recipients = opened_of(&recipients, &identities);
     let manifests: Vec<_> = opened.iter().map(|opened| &opened.backup.manifest).collect();
     let staged = stage::set(&plan, &manifests, args, global).await?;
-    let rehearsed = rehearse(&plan, opened, &staged, args, global).await;
+    let experience = learn(&plan, &opened, signers.as_ref(), global).await;
+    let rehearsed = rehearse(&plan, opened, &staged, experience, args, global).await;
     let struck = staged.strike(args.keep, global).await;
     let rehearsed = rehearsed?;
     struck?;
@@ -154,6 +156,7 @@ async fn rehearse(
     plan: &Arc<RestorePlan>,
     opened: Vec<Opened>,
     staged: &Staged,
+    experience: Experience,
     args: &RunArgs,
     global: &Global,
 ) -> Result<Rehearsed> {
@@ -176,7 +179,7 @@ async fn rehearse(
         operator: Arc::new(person::Person::new(args.yes, None)),
         journal: Arc::new(Journal::none(global.progress())),
         earlier: Earlier::default(),
-        experience: Experience::default(),
+        experience,
         progress: global.progress(),
         watcher: live::watcher(global),
         cancel: global.cancel.clone(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -12,8 +13,15 @@ use crate::cli::Global;
 use crate::cli::choose::choose;
 use crate::cluster::Cluster;
 use crate::config::{self, Action, Conflict, PlanFile, RestorePlan};
+use crate::drill::experience::experience;
 use crate::error::{Error, Result};
-use crate::restore::{Begin, BeginTarget, Earlier, Entry, JOURNAL_VERSION, Journal, RestoreId, Site, VaultPlace};
+use crate::restore::{
+    Begin, BeginTarget, Earlier, Entry, Experience, JOURNAL_VERSION, Journal, RestoreId, Site, VaultPlace,
+};
+use crate::vault::signature::Signers;
+
+/// A prediction is not worth more than this, when the cluster is down.
+const LEARNING: Duration = Duration::from_secs(10);
 
 /// A restore that is ready to run.
 pub(super) struct Begun {
@@ -27,6 +35,8 @@ pub(super) struct Begun {
     pub incident_start: Timestamp,
     pub journal: Arc<Journal>,
     pub earlier: Earlier,
+    /// What steps took before.
+    pub experience: Experience,
     /// What was unpacked for it goes with this value.
     pub _unpacked: Option<Unpacked>,
 }
@@ -84,6 +94,7 @@ pub(super) async fn begin(args: &RestoreArgs, global: &Global) -> Result<Begun> 
         targets.push(begin_target(&plan, at, &opened, cluster.as_ref()).await);
         all.push(opened);
     }
+    let experience = learn(&plan, &all, signers.as_ref(), global).await;
     let journal = match args.dry_run {
         true => Arc::new(Journal::none(global.progress())),
         false => {
@@ -101,8 +112,29 @@ pub(super) async fn begin(args: &RestoreArgs, global: &Global) -> Result<Begun> 
         incident_start,
         journal,
         earlier: Earlier::default(),
+        experience,
         _unpacked: unpacked,
     })
+}
+
+/// What steps took in the last restore or drill by this plan. That nobody knows changes only the prediction.
+pub(in crate::cli) async fn learn(
+    plan: &RestorePlan,
+    opened: &[Opened],
+    signers: Option<&Signers>,
+    global: &Global,
+) -> Experience {
+    let Some(first) = opened.first() else { return Experience::default() };
+    let (vault, cluster) = (first.backup.vault(), &first.backup.manifest.cluster);
+    let known = experience(vault, cluster, signers, plan.name.as_str(), global.now());
+    match tokio::time::timeout(LEARNING, known).await {
+        Ok(Ok(known)) => known,
+        Ok(Err(e)) => {
+            tracing::warn!(error = %e.one_line(), "earlier restores are not known: the prediction goes by the plan");
+            Experience::default()
+        }
+        Err(_) => Experience::default(),
+    }
 }
 
 fn open_journal(id: &RestoreId, opened: &[Opened], begin: Begin, global: &Global) -> Result<Arc<Journal>> {

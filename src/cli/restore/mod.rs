@@ -1,6 +1,6 @@
 //! `ckbackup restore`: a plan brings a backup back into a cluster.
 
-mod begin;
+pub(super) mod begin;
 pub(super) mod live;
 pub(super) mod person;
 mod report;
@@ -173,7 +173,7 @@ async fn restore(begun: &Begun, args: &RestoreArgs, global: &Global) -> Result<R
         operator: Arc::new(person::Person::new(args.yes, id)),
         journal: begun.journal.clone(),
         earlier: begun.earlier.clone(),
-        experience: Default::default(),
+        experience: begun.experience.clone(),
         progress: global.progress(),
         watcher,
         cancel: global.cancel.clone(),

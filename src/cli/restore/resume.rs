@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::RestoreArgs;
-use super::begin::{Begun, host, left_out, refuse_questions};
+use super::begin::{Begun, host, learn, left_out, refuse_questions};
 use super::sites::{self, Opened};
 use super::stored_plan::journalled_plan;
 use crate::archive::age::Identities;
@@ -50,6 +50,7 @@ pub(super) async fn resume(which: &str, args: &RestoreArgs, global: &Global) -> 
     all_left_out.extend(left_out(&plan, args)?);
     let journal = Journal::open(&state, &id, place, parts, earlier.seen.clone(), global.progress())?;
     journal.note(&Entry::Resumed { at: global.now(), host: host(global) });
+    let experience = learn(&plan, &opened, signers.as_ref(), global).await;
     let done = earlier.steps.len();
     global.note(format!("goes on with restore {id}, begun {} on {}; {done} steps had ended", begin.at, begin.host));
     Ok(Begun {
@@ -61,6 +62,7 @@ pub(super) async fn resume(which: &str, args: &RestoreArgs, global: &Global) -> 
         incident_start: begin.incident_start,
         journal,
         earlier,
+        experience,
         _unpacked: Some(unpacked),
     })
 }
