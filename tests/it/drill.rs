@@ -11,12 +11,22 @@ const ALL: &str = "[{name: all, apply: {}}, {name: ready, after: [all], gate: {k
     {name: dns, after: [all], manual: {title: Point DNS at it}}]";
 
 fn drill(rig: &Rig, words: &str) -> Ckbackup {
-    let words = format!("drill run -f restore-plans/test.yaml --attest keys/signing_key {words}");
+    let words = format!("drill run -f restore-plans/test.yaml --attest keys/attesting_key {words}");
     rig.reading(&words).env("KUBEBUILDER_ASSETS", &assets().control_plane)
 }
 
+/// Keys with which drills are signed, too; whoever has them is trusted beside those who make backups.
+async fn rig() -> Rig {
+    let rig = Rig::new().await;
+    rig.ckbackup("keygen --dir keys --only attesting --principal drill@test").run().await.expect_success();
+    let read = |name: &str| std::fs::read_to_string(rig.path("keys").join(name)).unwrap();
+    let both = read("allowed_signers") + &read("allowed_attesters");
+    std::fs::write(rig.path("keys/allowed_signers"), both).unwrap();
+    rig
+}
+
 async fn backed_up(name: &str) -> (Rig, String) {
-    let (rig, namespace) = (Rig::new().await, shared().namespace(name).await);
+    let (rig, namespace) = (rig().await, shared().namespace(name).await);
     fill(&namespace, 5).await;
     rig.back_up(&shared().kubeconfig, &only(&namespace)).await;
     rig.plan(ALL);
@@ -73,7 +83,7 @@ async fn a_drill_restores_into_a_sandbox_compares_reports_and_attests() {
 #[tokio::test]
 async fn a_drill_that_does_not_bring_everything_back_fails_and_attests_nothing() {
     const GROUP: &str = "drilled.test";
-    let (rig, api, namespace) = (Rig::new().await, shared().api(), shared().namespace("drill-fails").await);
+    let (rig, api, namespace) = (rig().await, shared().api(), shared().namespace("drill-fails").await);
     define(&api, GROUP).await;
     api.create(&things(GROUP, &namespace), &thing(GROUP, "one")).await;
     // Their definition is not in the backup, so that the sandbox does not know them.
@@ -113,7 +123,7 @@ async fn a_restore_is_reported_and_recorded_as_a_drill_is() {
     empty(&namespace).await;
     let plan = rig.plan("[{name: all, apply: {}}]");
     let restore = rig.restore(&plan, &shared().kubeconfig);
-    restore.args("--report-dir report --attest keys/signing_key".split(' ')).run().await.expect_success();
+    restore.args("--report-dir report --attest keys/attesting_key".split(' ')).run().await.expect_success();
     let report: Value = serde_json::from_slice(&std::fs::read(rig.path("report/report.json")).unwrap()).unwrap();
     assert_eq!((report["kind"].as_str(), report["erasure"]["status"].as_str()), (Some("restore"), Some("notInPlan")));
     let records = rig.path("vault/workload-1/records");
