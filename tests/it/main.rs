@@ -18,6 +18,7 @@ mod bucket_stage;
 mod data_stage;
 mod deploy;
 mod drill;
+mod drill_shipped;
 mod events;
 mod harness;
 mod job_rights;
