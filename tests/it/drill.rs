@@ -35,7 +35,8 @@ async fn backed_up(name: &str) -> (Rig, String) {
 
 /// The levels of proof that `show` tells of the newest backup.
 async fn proofs(rig: &Rig) -> Vec<String> {
-    let shown = rig.reading("show latest").run().await.expect_success();
+    let show = rig.ckbackup("show latest -o json --vault vault --signers keys/allowed_signers");
+    let shown = show.run().await.expect_success();
     let text = shown.json().to_string();
     ["present", "intact", "readable", "restored"]
         .into_iter()
@@ -102,7 +103,7 @@ async fn a_drill_that_does_not_bring_everything_back_fails_and_attests_nothing()
 #[tokio::test]
 async fn a_cluster_that_looks_like_production_is_refused() {
     let (rig, namespace) = backed_up("drill-production").await;
-    let into = |plane: &str| drill(&rig, "--target context --yes --kubeconfig").arg(plane);
+    let into = |plane: &str| drill(&rig, "--target context --yes").arg("--kubeconfig").arg(plane);
     let own = into(&shared().kubeconfig.display().to_string()).run().await.expect(2);
     assert!(own.stderr.contains("the cluster that") && own.stderr.contains("was taken of"), "{own}");
 
@@ -111,7 +112,7 @@ async fn a_cluster_that_looks_like_production_is_refused() {
     assert!(unlabelled.stderr.contains("ckbackup.io/scratch=true"), "{unlabelled}");
     let label = json!({"metadata": {"labels": {"ckbackup.io/scratch": "true"}}});
     other.api().patch("/api/v1/namespaces/kube-system", &label).await;
-    let drilled = drill(&rig, "--target context --yes --kubeconfig").arg(other.kubeconfig());
+    let drilled = drill(&rig, "--target context --yes").arg("--kubeconfig").arg(other.kubeconfig());
     let told = summary(&drilled.run().await.expect_success());
     assert_eq!(told["report"]["targets"][0]["kind"], "context");
     assert_eq!(other.api().list(&config_maps(&namespace)).await.len(), 5);

@@ -26,7 +26,7 @@ impl Killer {
         let (victim, writes) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
         let (pid, count) = (victim.clone(), writes.clone());
         let proxy = FaultProxy::tls(plane.sandbox.server(), &plane.ca_pem(), move |request| {
-            if request.method != "POST" || (count.fetch_add(1, SeqCst) + 1) % every != 0 {
+            if !request.writes() || (count.fetch_add(1, SeqCst) + 1) % every != 0 {
                 return Action::Forward;
             }
             // After the server has it, and before the answer is there: what was done is not known.
@@ -145,6 +145,10 @@ async fn backed_up(name: &str) -> (Rig, String) {
     (rig, namespace)
 }
 
+fn resume(rig: &Rig, words: &str, kubeconfig: &Path) -> Ckbackup {
+    rig.reading(words).arg("--kubeconfig").arg(kubeconfig)
+}
+
 /// The id of the restore whose journal stands in the vault.
 fn restore_id(rig: &Rig) -> String {
     let folder = std::fs::read_dir(rig.path("vault/workload-1/restores")).unwrap();
@@ -197,11 +201,11 @@ async fn a_refused_step_stops_what_comes_after_it_and_a_resumed_restore_asks_aga
         (Some("failed"), Some("notRun"))
     );
 
-    let resume = rig.reading("restore --resume --yes --kubeconfig").arg(&shared().kubeconfig);
+    let resume = resume(&rig, "restore --resume --yes", &shared().kubeconfig);
     let resumed = summary(&resume.run().await.expect_success());
     assert_eq!(resumed["restore"].as_str(), Some(restore_id(&rig).as_str()));
     assert_eq!((items(&resumed)[0], resumed["status"].as_str()), (5, Some("complete")), "{resumed:#}");
-    let over = rig.reading("restore --resume --yes --kubeconfig").arg(&shared().kubeconfig).run().await.expect(2);
+    let over = resume(&rig, "restore --resume --yes", &shared().kubeconfig).run().await.expect(2);
     assert!(over.stderr.contains("is complete: there is nothing to go on with"), "{over}");
 }
 
@@ -221,10 +225,10 @@ async fn a_resumed_restore_keeps_its_clock_and_its_cluster() {
     assert!(stopped.stderr.contains(&format!("ckbackup restore --resume {}", restore_id(&rig))), "{stopped}");
 
     let other = ControlPlane::start(&rig.scratch, "other").await;
-    let there = rig.reading("restore --resume --yes --kubeconfig").arg(other.kubeconfig()).run().await.expect(2);
+    let there = resume(&rig, "restore --resume --yes", other.kubeconfig()).run().await.expect(2);
     assert!(there.stderr.contains("is not the cluster that restore") && there.stderr.contains("begin anew"), "{there}");
 
-    let resume = rig.reading("restore --resume --yes --kubeconfig").arg(&shared().kubeconfig);
+    let resume = resume(&rig, "restore --resume --yes", &shared().kubeconfig);
     let resumed = summary(&resume.run().await.expect(4));
     assert!(resumed["rto"]["elapsedSeconds"].as_f64().unwrap() > 18000.0, "{resumed:#}");
     assert_eq!(
@@ -246,7 +250,7 @@ async fn a_journal_that_somebody_else_wrote_is_refused() {
     let second = restore_id(&rig);
     let part = |id: &str| rig.path("vault/workload-1/restores").join(id).join("0001.jsonl.zst.age");
     std::fs::copy(part(&first), part(&second)).unwrap();
-    let resume = rig.reading(&format!("restore --resume {second} --yes --kubeconfig")).arg(&shared().kubeconfig);
+    let resume = resume(&rig, &format!("restore --resume {second} --yes"), &shared().kubeconfig);
     let refused = resume.env("CKBACKUP_STATE_DIR", rig.path("another-machine")).run().await.expect(5);
     assert!(refused.stderr.contains("was not written by somebody who can open the backup"), "{refused}");
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::sites::{self, Opened};
 use super::stored_plan::{Unpacked, stored_plan};
@@ -98,7 +98,7 @@ pub(super) async fn begin(args: &RestoreArgs, global: &Global) -> Result<Begun> 
     let journal = match args.dry_run {
         true => Arc::new(Journal::none(global.progress())),
         false => {
-            let id = RestoreId::new(now, &plan.name);
+            let id = free_id(&plan, now, global)?;
             let begin = describe(&plan, &id, now, incident_start, targets, &left_out, args.conflict, global);
             open_journal(&id, &all, begin, global)?
         }
@@ -115,6 +115,15 @@ pub(super) async fn begin(args: &RestoreArgs, global: &Global) -> Result<Begun> 
         experience,
         _unpacked: unpacked,
     })
+}
+
+/// An id that no restore of this machine has: those of one second get the seconds after it.
+fn free_id(plan: &RestorePlan, now: Timestamp, global: &Global) -> Result<RestoreId> {
+    const SECONDS: i64 = 60;
+    let state = global.state_folder();
+    let ids = (0..SECONDS).map(|second| RestoreId::new(now + SignedDuration::from_secs(second), &plan.name));
+    let free = ids.into_iter().find(|id| !state.of(id).exists());
+    free.ok_or_else(|| Error::usage(format!("plan {} was begun {SECONDS} times within a minute", plan.name)))
 }
 
 /// What steps took in the last restore or drill by this plan. That nobody knows changes only the prediction.
@@ -139,10 +148,6 @@ pub(in crate::cli) async fn learn(
 
 fn open_journal(id: &RestoreId, opened: &[Opened], begin: Begin, global: &Global) -> Result<Arc<Journal>> {
     let state = global.state_folder();
-    if state.of(id).exists() {
-        return Err(Error::usage(format!("restore {id} has just begun in another process"))
-            .hint("wait a second, and look at that one first"));
-    }
     let place = VaultPlace::beside(&opened[0].backup)?;
     let journal = Journal::open(&state, id, place, 0, Default::default(), global.progress())?;
     journal.note(&Entry::Begin(Box::new(begin)));
