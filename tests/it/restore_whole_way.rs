@@ -98,7 +98,9 @@ async fn the_runbook_for_stock_tools_works(scratch: &Scratch) {
         std::fs::copy(scratch.path().join("demo/keys/on-call").join(file), home.join(file)).unwrap();
     }
     let backups = scratch.path().join("demo/vault/workload-1");
-    let id = std::fs::read_dir(backups).unwrap().next().unwrap().unwrap().file_name().into_string().unwrap();
+    let mut folders = std::fs::read_dir(backups).unwrap().map(|folder| folder.unwrap().path());
+    let backup = folders.find(|folder| folder.join("manifest.json").exists()).unwrap();
+    let id = backup.file_name().unwrap().to_str().unwrap().to_owned();
     let runbook = std::fs::read_to_string(root().join("runbooks/restore-with-stock-tools.md")).unwrap();
     let blocks: Vec<_> = runbook.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
     let script = blocks.join("\n").replace("BACKUP=20261121T000003Z-nightly", &format!("BACKUP={id}"));
