@@ -198,7 +198,8 @@ async fn keyboards_and_screen_readers_find_their_way() {
     let nodes = tree["nodes"].as_array().unwrap();
     let of = |role: &'static str| nodes.iter().filter(move |node| node["role"]["value"] == role);
     assert_eq!((of("main").count(), of("navigation").count()), (1, 1));
-    let names: Vec<_> = of("image").chain(of("img")).map(|node| node["name"]["value"].as_str().unwrap_or_default()).collect();
+    let names: Vec<_> =
+        of("image").chain(of("img")).map(|node| node["name"]["value"].as_str().unwrap_or_default()).collect();
     assert!(
         names.len() == 2 && names.iter().all(|name| name.contains("Coverage") || name.contains("Steps")),
         "{names:?}"

@@ -253,7 +253,8 @@ async fn a_record_that_was_forged_copied_or_changed_does_not_count() {
     for (said, times) in [
         ("does not trust", 1),
         ("does not fit the record", 1),
-        ("copied from another place", 1), ("copy of another record", 1),
+        ("copied from another place", 1),
+        ("copy of another record", 1),
         ("signature is missing", 1),
     ] {
         assert_eq!(aside.iter().filter(|why| why.contains(said)).count(), times, "{said}: {aside:?}");
