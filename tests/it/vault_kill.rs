@@ -26,7 +26,7 @@ async fn a_kill_at_any_call_of_the_storage_leaves_a_whole_backup_or_none() {
     let calls = counting.seen().len();
     assert!(calls >= 8, "README, configuration, segment, index, signature, manifest, and reads between them: {calls}");
     let seen = counting.seen();
-    let commit = seen.iter().position(|call| call.is("PUT", "/manifest.json")).unwrap() + 1;
+    let commit = seen.iter().rposition(|call| call.is("PUT", "/manifest.json")).unwrap() + 1;
     let after = &seen[commit..];
     let of_record = after.iter().all(|call| call.is("PUT", "/records/"));
     assert!(
