@@ -201,6 +201,8 @@ impl<'a> Demo<'a> {
 /// The path of the backup's first segment, relative to the demo's folder.
 fn find_segment(dir: &Path) -> Option<String> {
     let cluster = Path::new("vault/workload-1");
-    let backup = std::fs::read_dir(dir.join(cluster)).ok()?.next()?.ok()?.file_name();
-    Some(path_text(&cluster.join(backup).join("platform/0001.tar.zst.age")))
+    let folders = std::fs::read_dir(dir.join(cluster)).ok()?.flatten();
+    let mut segments = folders.map(|folder| cluster.join(folder.file_name()).join("platform/0001.tar.zst.age"));
+    // Beside the backup lie the records.
+    segments.find(|segment| dir.join(segment).exists()).map(|segment| path_text(&segment))
 }
