@@ -178,9 +178,10 @@ async fn completions_and_manual_pages_name_every_verb() {
     }
     Ckbackup::new(&scratch).args(["completion", "cobol"]).run().await.expect(2);
     Ckbackup::new(&scratch).args(["man", "--dir", "man1"]).run().await.expect_success();
-    for verb in
-        ["keygen", "validate", "backup", "list", "show", "verify", "extract", "diff", "restore", "schedule", "demo"]
-    {
+    for verb in [
+        "keygen", "validate", "backup", "list", "show", "verify", "extract", "diff", "restore", "report", "schedule",
+        "demo",
+    ] {
         let page = std::fs::read_to_string(scratch.path().join(format!("man1/ckbackup-{verb}.1"))).unwrap();
         assert!(page.contains(".SH SYNOPSIS") && page.contains("Example"), "{verb}: {page}");
     }
