@@ -201,8 +201,8 @@ async fn a_refused_step_stops_what_comes_after_it_and_a_resumed_restore_asks_aga
         (Some("failed"), Some("notRun"))
     );
 
-    let resume = resume(&rig, "restore --resume --yes", &shared().kubeconfig);
-    let resumed = summary(&resume.run().await.expect_success());
+    let again = resume(&rig, "restore --resume --yes", &shared().kubeconfig);
+    let resumed = summary(&again.run().await.expect_success());
     assert_eq!(resumed["restore"].as_str(), Some(restore_id(&rig).as_str()));
     assert_eq!((items(&resumed)[0], resumed["status"].as_str()), (5, Some("complete")), "{resumed:#}");
     let over = resume(&rig, "restore --resume --yes", &shared().kubeconfig).run().await.expect(2);
@@ -228,8 +228,8 @@ async fn a_resumed_restore_keeps_its_clock_and_its_cluster() {
     let there = resume(&rig, "restore --resume --yes", other.kubeconfig()).run().await.expect(2);
     assert!(there.stderr.contains("is not the cluster that restore") && there.stderr.contains("begin anew"), "{there}");
 
-    let resume = resume(&rig, "restore --resume --yes", &shared().kubeconfig);
-    let resumed = summary(&resume.run().await.expect(4));
+    let again = resume(&rig, "restore --resume --yes", &shared().kubeconfig);
+    let resumed = summary(&again.run().await.expect(4));
     assert!(resumed["rto"]["elapsedSeconds"].as_f64().unwrap() > 18000.0, "{resumed:#}");
     assert_eq!(
         shared().api().list(&config_maps(&namespace)).await.len(),
@@ -250,8 +250,8 @@ async fn a_journal_that_somebody_else_wrote_is_refused() {
     let second = restore_id(&rig);
     let part = |id: &str| rig.path("vault/workload-1/restores").join(id).join("0001.jsonl.zst.age");
     std::fs::copy(part(&first), part(&second)).unwrap();
-    let resume = resume(&rig, &format!("restore --resume {second} --yes"), &shared().kubeconfig);
-    let refused = resume.env("CKBACKUP_STATE_DIR", rig.path("another-machine")).run().await.expect(5);
+    let again = resume(&rig, &format!("restore --resume {second} --yes"), &shared().kubeconfig);
+    let refused = again.env("CKBACKUP_STATE_DIR", rig.path("another-machine")).run().await.expect(5);
     assert!(refused.stderr.contains("was not written by somebody who can open the backup"), "{refused}");
 }
 
