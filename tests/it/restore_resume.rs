@@ -21,14 +21,22 @@ struct Killer {
 }
 
 impl Killer {
-    /// Before an API server; with `every` writes it kills.
-    fn before(plane: &ControlPlane, every: u32) -> Killer {
+    /// Before an API server. It kills at the 60th write after the last time, and each time a few later, so that it does not always meet
+    /// the same object.
+    fn before(plane: &ControlPlane) -> Killer {
         let (victim, writes) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
-        let (pid, count) = (victim.clone(), writes.clone());
+        let (pid, count, since) = (victim.clone(), writes.clone(), Arc::new(AtomicU32::new(0)));
+        let patience = AtomicU32::new(60);
         let proxy = FaultProxy::tls(plane.sandbox.server(), &plane.ca_pem(), move |request| {
-            if !request.writes() || (count.fetch_add(1, SeqCst) + 1) % every != 0 {
+            if !request.writes() {
                 return Action::Forward;
             }
+            count.fetch_add(1, SeqCst);
+            if since.fetch_add(1, SeqCst) + 1 < patience.load(SeqCst) {
+                return Action::Forward;
+            }
+            since.store(0, SeqCst);
+            patience.fetch_add(7, SeqCst);
             // After the server has it, and before the answer is there: what was done is not known.
             let pid = pid.clone();
             Action::After(Box::new(move || signal(pid.load(SeqCst), "KILL")))
@@ -55,7 +63,7 @@ fn verb(scratch: &Scratch, words: &str, kubeconfig: &Path) -> Ckbackup {
     command.arg("--kubeconfig").arg(kubeconfig)
 }
 
-/// A restore by the shipped plan is killed by the kernel's own means after every 40 writes, and gone on with: each time from the journal
+/// A restore by the shipped plan is killed with SIGKILL after every 60 writes or a few more, and gone on with: each time from the journal
 /// of the machine, or from that in the vault alone. What stands at the end is what stands without any of that, and nothing is counted twice.
 #[tokio::test]
 async fn a_restore_that_is_killed_again_and_again_ends_as_one_that_is_not() {
@@ -68,7 +76,7 @@ async fn a_restore_that_is_killed_again_and_again_ends_as_one_that_is_not() {
     let undisturbed = summary(&verb(&scratch, plan, calm.kubeconfig()).run().await.expect_success());
 
     let plane = ControlPlane::start(&scratch, "stormy").await;
-    let killer = Killer::before(&plane, 40);
+    let killer = Killer::before(&plane);
     let kubeconfig = plane.kubeconfig_through(&killer.proxy, &scratch, "stormy");
     let mut ended = killer.run(verb(&scratch, plan, &kubeconfig)).await;
     let mut rounds = 0;
