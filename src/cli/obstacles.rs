@@ -55,11 +55,11 @@ mod tests {
     fn a_change_is_told_with_its_number_and_examples() {
         let (from, to) = ("shop".into(), "store".into());
         let examples = vec!["secrets/shop/a".into(), "secrets/shop/b".into()];
-        let change = Remapped { what: "namespace", from, to, objects: 1200, examples };
+        let change = Remapped { what: "namespace".into(), from, to, objects: 1200, examples };
         let words = "namespace shop → store: 1,200 objects (secrets/shop/a, secrets/shop/b and 1,198 more)";
         assert_eq!(changed(&change), words);
         let patch =
-            Remapped { what: "patch", from: "one".into(), to: String::new(), objects: 1, examples: vec!["x/y".into()] };
+            Remapped { what: "patch".into(), from: "one".into(), to: String::new(), objects: 1, examples: vec!["x/y".into()] };
         assert_eq!(changed(&patch), "patch one: 1 object (x/y)");
     }
 }
