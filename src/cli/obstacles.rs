@@ -58,8 +58,13 @@ mod tests {
         let change = Remapped { what: "namespace".into(), from, to, objects: 1200, examples };
         let words = "namespace shop → store: 1,200 objects (secrets/shop/a, secrets/shop/b and 1,198 more)";
         assert_eq!(changed(&change), words);
-        let patch =
-            Remapped { what: "patch".into(), from: "one".into(), to: String::new(), objects: 1, examples: vec!["x/y".into()] };
+        let patch = Remapped {
+            what: "patch".into(),
+            from: "one".into(),
+            to: String::new(),
+            objects: 1,
+            examples: vec!["x/y".into()],
+        };
         assert_eq!(changed(&patch), "patch one: 1 object (x/y)");
     }
 }
