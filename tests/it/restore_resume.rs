@@ -130,7 +130,11 @@ async fn fingerprint(scratch: &Scratch, plane: &ControlPlane) -> Vec<String> {
             for owner in metadata.get_mut("ownerReferences").and_then(Value::as_array_mut).into_iter().flatten() {
                 owner["uid"] = Value::Null;
             }
-            for given in ["clusterIP", "clusterIPs"] {
+            // The API server makes it, of its own port.
+            if object["metadata"]["name"] == "kubernetes" && path.ends_with("services") {
+                continue;
+            }
+            for given in ["clusterIP", "clusterIPs", "healthCheckNodePort"] {
                 object["spec"].as_object_mut().map(|spec| spec.remove(given));
             }
             object.as_object_mut().unwrap().remove("status");
