@@ -8,6 +8,9 @@
 //!                                          ├ http, scale: a request; workloads to zero, and back
 //!                                          └ manual: a person
 //! ```
+//!
+//! The [`executor`] runs the graph; the journal notes each step and each batch of objects, so that a restore that was cut off goes
+//! on; the board holds where each step stands, from which the forecast follows.
 
 mod apply;
 mod batch;
