@@ -17,7 +17,7 @@ use crate::report::model::{
     ItemCounts, KeyUsed, NotExercised, NotRestored, People, PlanUsed, Prediction, REPORT_SCHEMA, Scenario, SignOff,
     StepOutcome, StepReport, Target, TargetKind, Verdict, Verification, VerificationKind, VerificationOutcome,
 };
-use crate::restore::{Items, RestoreStatus, RestoreSummary, StepStatus, StepSummary};
+use crate::restore::{ACTS, GIVES_RIGHTS, Items, RULES, RestoreStatus, RestoreSummary, StepStatus, StepSummary};
 use crate::vault::manifest::Manifest;
 
 /// How many differences are named; the report says how many there are.
@@ -176,11 +176,17 @@ fn objects(of: &str, found: &Result<Difference, String>) -> Verification {
         missing: missing as u64,
         extra: extra as u64,
         changed: changed as u64,
-        ignored: difference.ignored.clone(),
+        ignored: ignored(difference),
         differences: missed.chain(differing).chain(surplus).take(DIFFERENCES_NAMED).collect(),
         note: Some(difference.problems.join("; ")).filter(|problems| !problems.is_empty()),
         ..Verification::new(of, VerificationKind::Objects, outcome)
     }
+}
+
+/// What was not compared, by the rule that says why: whole objects, and fields of others.
+fn ignored(difference: &Difference) -> BTreeMap<String, u64> {
+    let fields = difference.ignored_fields.iter().map(|(rule, count)| (format!("{rule} (fields)"), *count));
+    difference.ignored.clone().into_iter().chain(fields).collect()
 }
 
 /// Data of a source, which its step compares by itself: by digest, by count, by query, by rows.
@@ -227,8 +233,10 @@ fn not_exercised(account: &Account<'_>) -> Vec<NotExercised> {
         }
     }
     let why = |rule: &str| {
-        let known = crate::restore::RULES.iter().find(|known| known.name == rule);
-        known.map_or_else(|| "it is not compared".to_string(), |known| known.what.to_string())
+        let of_drills = [&ACTS, &GIVES_RIGHTS].map(|spared| (spared.rule, spared.what));
+        let mut rules = RULES.iter().map(|known| (known.name, known.what)).chain(of_drills);
+        let known = rules.find(|(name, _)| *name == rule);
+        known.map_or_else(|| "it is not compared".to_string(), |(_, what)| what.to_string())
     };
     let ruled = |(rule, count): (&str, u64)| NotExercised { what: rule.into(), why: why(rule), count: Some(count) };
     all.extend(rules.into_iter().map(ruled));

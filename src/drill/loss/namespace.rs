@@ -1,0 +1,154 @@
+//! A namespace that is deleted in a sandbox, and comes back without anything else noticing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{checked, counted};
+use crate::cluster::discovery::ResourceType;
+use crate::cluster::list::ListOptions;
+use crate::cluster::{ApiError, Cluster, Retry};
+use crate::error::{Context, Error, Result};
+use crate::report::model::{Verification, VerificationKind};
+
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How often what controllers and finalizers leave behind is looked for again.
+const ROUNDS: u32 = 5;
+
+/// Kinds that the API server writes by itself at any time.
+const SERVERS_OWN: [&str; 2] = ["events", "leases.coordination.k8s.io"];
+
+/// Every object of a cluster by type, namespace and name, with the uid and the resourceVersion that it has.
+type Everything = BTreeMap<(String, String, String), (String, String)>;
+
+/// A namespace that was deleted.
+#[derive(Debug)]
+pub struct LostNamespace {
+    namespace: String,
+    before: Everything,
+}
+
+impl LostNamespace {
+    /// Whether a cluster has the namespace.
+    pub async fn is_in(cluster: &Cluster, namespace: &str) -> Result<bool> {
+        let path = path_of(namespace);
+        match Retry::brief().run(|| cluster.get(&path, None, TIMEOUT)).await {
+            Ok(_) => Ok(true),
+            Err(e) if e.code() == Some(404) => Ok(false),
+            Err(e) => Err(Error::failed(format!("look for namespace {namespace}")).because(e)),
+        }
+    }
+
+    /// Deletes everything in a namespace of a sandbox, and the namespace itself, object by object: nobody else does there.
+    pub async fn delete(cluster: &Cluster, namespace: &str) -> Result<LostNamespace> {
+        let before = everything(cluster).await?;
+        let what = || format!("delete namespace {namespace} of the sandbox");
+        for _ in 0..ROUNDS {
+            if delete_content(cluster, namespace).await.context(what)? == 0 {
+                finalize(cluster, namespace).await.context(what)?;
+                return Ok(LostNamespace { namespace: namespace.into(), before });
+            }
+        }
+        Err(Error::failed(what())
+            .hint("something in it comes again as soon as it is deleted; run the drill in a sandbox"))
+    }
+
+    /// What came back, and what else changed since.
+    pub async fn check(&self, cluster: &Cluster) -> Result<Verification> {
+        let after = everything(cluster).await?;
+        let mine = |key: &(String, String, String)| self.is_mine(key);
+        let lost: Vec<_> = self.before.keys().filter(|key| mine(key)).collect();
+        let back = lost.iter().filter(|key| after.get(**key).is_some_and(|now| now.0 != self.before[**key].0)).count();
+        let others = self.before.iter().filter(|(key, _)| !mine(key));
+        let untouched = others.clone().filter(|(key, was)| after.get(*key) == Some(*was)).count();
+        let added = after.keys().filter(|key| !self.before.contains_key(*key)).count();
+        let counts = vec![
+            counted(
+                format!("objects of {} that came back, each a new one", self.namespace),
+                lost.len() as u64,
+                back as u64,
+            ),
+            counted("other objects that stayed as they were", others.count() as u64, untouched as u64),
+            counted("objects that were not there before", 0, added as u64),
+        ];
+        Ok(checked(&format!("namespace {} deleted", self.namespace), VerificationKind::Check, counts, None))
+    }
+
+    fn is_mine(&self, (resource, namespace, name): &(String, String, String)) -> bool {
+        *namespace == self.namespace || (resource == "namespaces" && *name == self.namespace)
+    }
+}
+
+fn path_of(namespace: &str) -> String {
+    format!("/api/v1/namespaces/{namespace}")
+}
+
+async fn listable(cluster: &Cluster) -> Result<Vec<ResourceType>> {
+    let found = cluster.discover(TIMEOUT).await.context(|| "learn what the sandbox serves".into())?;
+    let is_wanted = |kind: &ResourceType| kind.can("list") && !SERVERS_OWN.contains(&kind.name().as_str());
+    Ok(found.types.into_iter().filter(is_wanted).collect())
+}
+
+async fn everything(cluster: &Cluster) -> Result<Everything> {
+    let mut all = Everything::new();
+    for kind in listable(cluster).await? {
+        for object in list(cluster, &kind.path()).await.context(|| format!("list {}", kind.name()))? {
+            let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default().to_string();
+            let key = (kind.name(), text("namespace"), text("name"));
+            all.insert(key, (text("uid"), text("resourceVersion")));
+        }
+    }
+    Ok(all)
+}
+
+async fn list(cluster: &Cluster, collection: &str) -> Result<Vec<Value>, ApiError> {
+    let options = ListOptions { page_size: 1000, label_selector: None, timeout: TIMEOUT, retry: Retry::default() };
+    let mut pages = cluster.pages_of_metadata(collection, options);
+    let mut all = Vec::new();
+    while let Some(page) = pages.next().await {
+        all.extend(page?.items.iter().filter_map(|item| serde_json::from_slice(&item.json).ok()));
+    }
+    Ok(all)
+}
+
+/// Deletes what is in a namespace, and says how much there was.
+async fn delete_content(cluster: &Cluster, namespace: &str) -> Result<u64> {
+    let mut deleted = 0;
+    for kind in listable(cluster).await?.iter().filter(|kind| kind.namespaced && kind.can("delete")) {
+        let collection = kind.path_in(Some(namespace));
+        for object in list(cluster, &collection).await.context(|| format!("list {}", kind.name()))? {
+            let name = object["metadata"]["name"].as_str().unwrap_or_default();
+            let path = format!("{collection}/{}", name.replace('%', "%25"));
+            if object["metadata"]["finalizers"].as_array().is_some_and(|all| !all.is_empty()) {
+                // Who would do what they wait for does not run here.
+                gone(cluster.merge(&path, json!({"metadata": {"finalizers": null}}).to_string().into()).await)?;
+            }
+            gone(cluster.delete(&format!("{path}?gracePeriodSeconds=0")).await)?;
+            deleted += 1;
+        }
+    }
+    Ok(deleted)
+}
+
+/// The namespace itself, which waits for a controller to say that it is empty.
+async fn finalize(cluster: &Cluster, namespace: &str) -> Result<()> {
+    let path = path_of(namespace);
+    gone(cluster.delete(&path).await)?;
+    let body = match cluster.get(&path, None, TIMEOUT).await {
+        Err(e) if e.code() == Some(404) => return Ok(()),
+        answer => answer.map_err(|e| Error::failed(format!("look at namespace {namespace}")).because(e))?,
+    };
+    let mut object: Value = serde_json::from_slice(&body).context(|| format!("read namespace {namespace}"))?;
+    object["spec"]["finalizers"] = json!([]);
+    gone(cluster.replace(&format!("{path}/finalize"), object.to_string().into()).await)
+}
+
+/// What is gone already need not be deleted.
+fn gone(answer: Result<bytes::Bytes, ApiError>) -> Result<()> {
+    match answer {
+        Err(e) if e.code() != Some(404) => Err(Error::failed(format!("delete {}", e.path)).because(e)),
+        _ => Ok(()),
+    }
+}
