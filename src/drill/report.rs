@@ -13,11 +13,14 @@ use super::comparison::Difference;
 use crate::config::{Action as StepAction, RestorePlan};
 use crate::error::Result;
 use crate::report::model::{
-    Action, BackupUsed, ClockReading, Deviation, DifferenceNamed, Erasure, ErasureStatus, ExerciseKind, ExerciseReport,
-    ItemCounts, KeyUsed, NotExercised, NotRestored, People, PlanUsed, Prediction, REPORT_SCHEMA, Scenario, SignOff,
-    StepOutcome, StepReport, Target, TargetKind, Verdict, Verification, VerificationKind, VerificationOutcome,
+    Action, BackupUsed, ClockReading, CountCheck, Deviation, DifferenceNamed, Erasure, ErasureStatus, ExerciseKind,
+    ExerciseReport, ItemCounts, KeyUsed, NotExercised, NotRestored, People, PlanUsed, Prediction, QueryCheck,
+    REPORT_SCHEMA, Scenario, SignOff, StepOutcome, StepReport, Target, TargetKind, Verdict, Verification,
+    VerificationKind, VerificationOutcome,
 };
-use crate::restore::{ACTS, GIVES_RIGHTS, Items, RULES, RestoreStatus, RestoreSummary, StepStatus, StepSummary};
+use crate::restore::{
+    ACTS, Compared, GIVES_RIGHTS, Items, RULES, RestoreStatus, RestoreSummary, StepStatus, StepSummary,
+};
 use crate::vault::manifest::Manifest;
 
 /// How many differences are named; the report says how many there are.
@@ -207,13 +210,29 @@ fn data(plan: &RestorePlan, step: &StepSummary) -> Option<Verification> {
     };
     let items = &step.items;
     let equal = items.created + items.updated + items.unchanged;
+    let (asked, counted): (Vec<_>, Vec<_>) = step.compared.iter().partition(|compared| compared.by_query);
     Some(Verification {
+        counts: counted.into_iter().map(count_check).collect(),
+        queries: asked.into_iter().map(query_check).collect(),
         compared: equal + items.failed,
         equal,
         missing: items.failed,
         note: step.note.clone(),
         ..Verification::new(format!("{source} ({})", step.name), kind, outcome)
     })
+}
+
+fn count_check(compared: &Compared) -> CountCheck {
+    CountCheck { name: compared.what.clone(), expected: compared.expected, found: Some(compared.found) }
+}
+
+fn query_check(compared: &Compared) -> QueryCheck {
+    QueryCheck {
+        query: compared.what.clone(),
+        expected: compared.expected.to_string(),
+        found: compared.found.to_string(),
+        equal: compared.equal,
+    }
 }
 
 fn not_restored(failure: &crate::restore::Failure) -> NotRestored {

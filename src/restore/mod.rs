@@ -74,7 +74,7 @@ pub use self::remap::{Remap, Remapped};
 pub use self::rules::{Facts, RULES, Rule, fit, normalise};
 pub use self::same::{differences, same};
 pub use self::summary::{
-    Failure, Items, NotReady, RestoreStatus, RestoreSummary, RtoSummary, Standing, StepStatus, StepSummary,
+    Compared, Failure, Items, NotReady, RestoreStatus, RestoreSummary, RtoSummary, Standing, StepStatus, StepSummary,
     TargetSummary,
 };
 use self::target::Target;

@@ -16,7 +16,7 @@ use super::preflight::Webhooks;
 use super::rehearsal::Stage;
 use super::remap::{Counts, Remap};
 use super::scale::Interim;
-use super::summary::{Failure, Items, NotReady, Outcome, Standing};
+use super::summary::{Compared, Failure, Items, NotReady, Outcome, Standing};
 use super::target::Target;
 use super::write::{InVain, Lost};
 use crate::config::{Conflict, RestorePlan};
@@ -97,6 +97,8 @@ pub struct Tally {
     pub notes: Vec<String>,
     /// What mappings and patches changed.
     pub remapped: Counts,
+    /// What was counted on both sides.
+    pub compared: Vec<Compared>,
 }
 
 impl Tally {

@@ -17,6 +17,8 @@ mod backup_window;
 mod bucket_stage;
 mod data_stage;
 mod deploy;
+mod drill_namespace;
+mod drill_scenarios;
 mod events;
 mod harness;
 mod job_rights;

@@ -110,7 +110,8 @@ struct Told {
 pub(super) async fn run(args: &RunArgs, global: &Global) -> Outcome {
     let drilled = drill(args, global).await;
     if let Some(file) = &args.metrics_file {
-        alarm::write(file, drilled.as_ref().ok(), global.now())?;
+        let report = drilled.as_ref().ok().map(|(report, _)| report);
+        alarm::write(file, args.target, report, global.now())?;
     }
     let (report, attested) = drilled?;
     let told = Told { folder: args.report_dir.clone(), attested, report };

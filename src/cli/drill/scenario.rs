@@ -280,7 +280,7 @@ fn discard(folder: &Path) -> Result<()> {
 fn lost(loss: &Loss) -> String {
     match loss {
         Loss::Cluster => "the whole cluster".into(),
-        Loss::Namespace(namespace) => format!("namespace {namespace}, with everything in it"),
+        Loss::Namespace(_) => "a namespace, with everything in it".into(),
         Loss::Vault => "objects of the backup, which somebody wrote over".into(),
         Loss::Key(Some(recipient)) => format!("the key of {recipient}"),
         Loss::Key(None) => "the key of the first recipient".into(),
@@ -291,9 +291,9 @@ fn lost(loss: &Loss) -> String {
 fn proves(loss: &Loss) -> String {
     match loss {
         Loss::Cluster => "The plan brings back what the backup holds into an empty control plane.".into(),
-        Loss::Namespace(namespace) => format!(
-            "The plan brings back namespace {namespace} into a cluster that goes on; nothing else was written again."
-        ),
+        Loss::Namespace(_) => {
+            "The plan brings back a deleted namespace into a cluster that goes on; nothing else was written again.".into()
+        }
         Loss::Vault => "Verification finds exactly what was overwritten, nothing is restored from it as if it were sound, and the \
                         backup in the vault restores."
             .into(),

@@ -73,7 +73,7 @@ impl LostNamespace {
             counted("other objects that stayed as they were", others.count() as u64, untouched as u64),
             counted("objects that were not there before", 0, added as u64),
         ];
-        Ok(checked(&format!("namespace {} deleted", self.namespace), VerificationKind::Check, counts, None))
+        Ok(checked("the deleted namespace", VerificationKind::Check, counts, None))
     }
 
     fn is_mine(&self, (resource, namespace, name): &(String, String, String)) -> bool {
