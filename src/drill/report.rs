@@ -66,7 +66,9 @@ pub fn report(account: Account<'_>) -> Result<ExerciseReport> {
     let mut verifications: Vec<_> = account.comparisons.iter().map(|(of, found)| objects(of, found)).collect();
     verifications.extend(account.summary.steps.iter().filter_map(|step| data(account.plan, step)));
     verifications.extend(account.checks.iter().cloned());
-    let coverage = coverage(&account.manifests, account.plan, account.summary, &account.comparisons)?;
+    let one_namespace = account.targets.iter().any(|target| target.kind == TargetKind::Namespace);
+    let (manifests, comparisons) = (&account.manifests, &account.comparisons);
+    let coverage = coverage(manifests, account.plan, account.summary, comparisons, one_namespace)?;
     let mut report = ExerciseReport {
         schema: REPORT_SCHEMA.into(),
         id: account.id.clone(),
@@ -284,8 +286,8 @@ fn deviation(step: &StepSummary) -> Option<Deviation> {
 
 /// The step by which people who were erased since the backup are erased again.
 fn erasure(account: &Account<'_>) -> Erasure {
-    let thrown_away =
-        account.targets.iter().all(|target| target.kind == TargetKind::Sandbox) && !account.targets.is_empty();
+    let goes = |target: &Target| matches!(target.kind, TargetKind::Sandbox | TargetKind::Namespace);
+    let thrown_away = account.targets.iter().all(goes) && !account.targets.is_empty();
     let planned = account.plan.steps.iter().find(|step| match &step.action {
         StepAction::Manual(manual) => step.name.as_str().contains("erasure") || manual.title.contains("Art. 17"),
         _ => false,

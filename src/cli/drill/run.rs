@@ -25,7 +25,9 @@ use crate::drill::comparison::{Difference, Way, with_cluster};
 use crate::drill::report::{Account, report};
 use crate::error::{Context, Kind, Result};
 use crate::reader::{Counted, append_record, attest};
-use crate::report::model::{ExerciseKind, ExerciseReport, People, Verdict, VerificationOutcome};
+use crate::report::model::{
+    ErasureStatus, ExerciseKind, ExerciseReport, People, TargetKind, Verdict, VerificationOutcome,
+};
 use crate::report::{Report, record_of, write_folder};
 use crate::restore::{Earlier, Experience, Journal, Remap, Restore, RestoreStatus, Restored, Site};
 use crate::vault::attestation::Level;
@@ -286,6 +288,10 @@ async fn finish(
         actions: Vec::new(),
     })?;
     report.scenario = play.scenario(report.verdict.is_good());
+    if args.target == DrillTarget::Namespace && args.keep {
+        report.erasure.status = ErasureStatus::NotInPlan;
+        report.erasure.note = Some("the namespace of the drill was kept".into());
+    }
     if let Some(dir) = &args.report_dir {
         write_folder(&Report::Exercise(Box::new(report.clone())), dir, signer)?;
     }
@@ -307,7 +313,9 @@ async fn sign(
     signer: &Signer,
     global: &Global,
 ) -> Result<bool> {
-    let is_proved = report.verdict.is_good();
+    // One namespace says nothing of the rest of the backup.
+    let is_whole = report.targets.iter().all(|target| target.kind != TargetKind::Namespace);
+    let is_proved = report.verdict.is_good() && is_whole;
     for opened in opened {
         let (backup, at) = (&opened.backup, global.now());
         let cluster = &backup.manifest.cluster;

@@ -17,11 +17,29 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// How often what controllers and finalizers leave behind is looked for again.
 const ROUNDS: u32 = 5;
 
-/// Kinds that the API server writes by itself at any time.
-const SERVERS_OWN: [&str; 2] = ["events", "leases.coordination.k8s.io"];
+/// Kinds that the API server makes and removes by itself.
+const SERVERS_OWN: [&str; 3] = ["events", "leases.coordination.k8s.io", "ipaddresses.networking.k8s.io"];
 
-/// Every object of a cluster by type, namespace and name, with the uid and the resourceVersion that it has.
-type Everything = BTreeMap<(String, String, String), (String, String)>;
+/// Kinds whose status the API server itself writes at any time: their resourceVersions say nothing.
+const STATUS_BY_THE_SERVER: [&str; 5] = [
+    "apiservices.apiregistration.k8s.io",
+    "customresourcedefinitions.apiextensions.k8s.io",
+    "flowschemas.flowcontrol.apiserver.k8s.io",
+    "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io",
+    "servicecidrs.networking.k8s.io",
+];
+
+/// They refuse what is deleted, or let it hang: in a sandbox nobody answers them.
+const WEBHOOKS: [&str; 2] = [
+    "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+    "validatingwebhookconfigurations.admissionregistration.k8s.io",
+];
+
+/// Type, namespace and name of an object.
+type Key = (String, String, String);
+
+/// Every object of a cluster, with the uid and the resourceVersion that it has.
+type Everything = BTreeMap<Key, (String, String)>;
 
 /// A namespace that was deleted.
 #[derive(Debug)]
@@ -42,9 +60,11 @@ impl LostNamespace {
     }
 
     /// Deletes everything in a namespace of a sandbox, and the namespace itself, object by object: nobody else does there.
+    /// Configurations of webhooks go first, and come back by the plan like the rest.
     pub async fn delete(cluster: &Cluster, namespace: &str) -> Result<LostNamespace> {
         let before = everything(cluster).await?;
         let what = || format!("delete namespace {namespace} of the sandbox");
+        delete_webhooks(cluster).await.context(what)?;
         for _ in 0..ROUNDS {
             if delete_content(cluster, namespace).await.context(what)? == 0 {
                 finalize(cluster, namespace).await.context(what)?;
@@ -58,13 +78,15 @@ impl LostNamespace {
     /// What came back, and what else changed since.
     pub async fn check(&self, cluster: &Cluster) -> Result<Verification> {
         let after = everything(cluster).await?;
-        let mine = |key: &(String, String, String)| self.is_mine(key);
-        let lost: Vec<_> = self.before.keys().filter(|key| mine(key)).collect();
-        let back = lost.iter().filter(|key| after.get(**key).is_some_and(|now| now.0 != self.before[**key].0)).count();
-        let others = self.before.iter().filter(|(key, _)| !mine(key));
+        let is_back = |key: &&Key| after.get(*key).is_some_and(|now| now.0 != self.before[*key].0);
+        let lost: Vec<_> = self.before.keys().filter(|key| self.is_mine(key)).collect();
+        let back = lost.iter().copied().filter(is_back).count();
+        let webhooks: Vec<_> = self.before.keys().filter(|key| is_webhook(key)).collect();
+        let webhooks_back = webhooks.iter().copied().filter(is_back).count();
+        let others = self.before.iter().filter(|(key, _)| !self.is_mine(key) && !is_webhook(key));
         let untouched = others.clone().filter(|(key, was)| after.get(*key) == Some(*was)).count();
         let added = after.keys().filter(|key| !self.before.contains_key(*key)).count();
-        let counts = vec![
+        let mut counts = vec![
             counted(
                 format!("objects of {} that came back, each a new one", self.namespace),
                 lost.len() as u64,
@@ -73,12 +95,20 @@ impl LostNamespace {
             counted("other objects that stayed as they were", others.count() as u64, untouched as u64),
             counted("objects that were not there before", 0, added as u64),
         ];
+        if !webhooks.is_empty() {
+            let what = "configurations of webhooks, deleted as nobody answers them in a sandbox";
+            counts.push(counted(what, webhooks.len() as u64, webhooks_back as u64));
+        }
         Ok(checked("the deleted namespace", VerificationKind::Check, counts, None))
     }
 
-    fn is_mine(&self, (resource, namespace, name): &(String, String, String)) -> bool {
+    fn is_mine(&self, (resource, namespace, name): &Key) -> bool {
         *namespace == self.namespace || (resource == "namespaces" && *name == self.namespace)
     }
+}
+
+fn is_webhook((resource, ..): &Key) -> bool {
+    WEBHOOKS.contains(&resource.as_str())
 }
 
 fn path_of(namespace: &str) -> String {
@@ -97,7 +127,9 @@ async fn everything(cluster: &Cluster) -> Result<Everything> {
         for object in list(cluster, &kind.path()).await.context(|| format!("list {}", kind.name()))? {
             let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default().to_string();
             let key = (kind.name(), text("namespace"), text("name"));
-            all.insert(key, (text("uid"), text("resourceVersion")));
+            let is_moving = STATUS_BY_THE_SERVER.contains(&kind.name().as_str());
+            let version = if is_moving { String::new() } else { text("resourceVersion") };
+            all.insert(key, (text("uid"), version));
         }
     }
     Ok(all)
@@ -111,6 +143,16 @@ async fn list(cluster: &Cluster, collection: &str) -> Result<Vec<Value>, ApiErro
         all.extend(page?.items.iter().filter_map(|item| serde_json::from_slice(&item.json).ok()));
     }
     Ok(all)
+}
+
+async fn delete_webhooks(cluster: &Cluster) -> Result<()> {
+    for kind in listable(cluster).await?.iter().filter(|kind| WEBHOOKS.contains(&kind.name().as_str())) {
+        for object in list(cluster, &kind.path()).await.context(|| format!("list {}", kind.name()))? {
+            let name = object["metadata"]["name"].as_str().unwrap_or_default();
+            gone(cluster.delete(&format!("{}/{name}", kind.path())).await)?;
+        }
+    }
+    Ok(())
 }
 
 /// Deletes what is in a namespace, and says how much there was.

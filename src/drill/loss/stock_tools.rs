@@ -145,7 +145,9 @@ impl Bench<'_> {
         std::fs::write(&list, names).context(|| format!("write {}", list.display()))?;
         std::fs::create_dir_all(&out).context(|| format!("make {}", out.display()))?;
         let mut tar = tool("tar");
-        tar.args(["-x", "--null", "--no-wildcards", "--verbatim-files-from", "-T"]).arg(&list).arg("-C").arg(&out);
+        // The folder goes first: it holds for the names behind it.
+        tar.arg("-x").arg("-C").arg(&out);
+        tar.args(["--null", "--no-wildcards", "--verbatim-files-from", "-T"]).arg(&list);
         self.unpack(segment, &mut tar).await?;
         let mut same = 0;
         for (frame, entry) in &wanted {

@@ -26,8 +26,8 @@ pub struct Overwritten {
     keys: BTreeSet<String>,
 }
 
-/// Copies a backup into a folder, and writes over objects of it there: the first segment with Kubernetes objects in it, and the
-/// last segment of all. Their sizes stay as they were, so that only their digests tell.
+/// Copies a backup into a folder, and writes over objects of it there: the first segment with Kubernetes objects in it, and another
+/// one. Their sizes stay as they were, so that only their digests tell.
 pub async fn overwrite_a_copy(
     from: &Vault,
     backup: &BackupFolder,
@@ -53,12 +53,13 @@ pub async fn overwrite_a_copy(
     Ok(Overwritten { vault, folder: backup.clone(), keys })
 }
 
-/// What is overwritten: a segment that a restore has to read, and another one.
-fn chosen(manifest: &Manifest) -> Option<[&str; 2]> {
-    let segment =
-        manifest.sources.iter().filter(|source| source.kind == "kubernetes").find_map(|s| s.segments.first())?;
-    let last = manifest.sources.iter().filter_map(|source| source.segments.last()).next_back()?;
-    Some([&segment.object.key, &last.object.key])
+/// What is overwritten: a segment that a restore has to read, and another one where there is one.
+fn chosen(manifest: &Manifest) -> Option<Vec<&str>> {
+    let of_objects = manifest.sources.iter().filter(|source| source.kind == "kubernetes");
+    let first = of_objects.flat_map(|source| &source.segments).map(|segment| segment.object.key.as_str()).next()?;
+    let all = manifest.sources.iter().flat_map(|source| &source.segments);
+    let other = all.map(|segment| segment.object.key.as_str()).find(|key| *key != first);
+    Some(std::iter::once(first).chain(other).collect())
 }
 
 async fn copy(from: &Vault, to: &Vault, key: &str, version: Option<&str>, bytes: u64) -> Result<()> {
