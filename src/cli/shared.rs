@@ -148,6 +148,11 @@ pub struct TrustArgs {
 }
 
 impl TrustArgs {
+    /// The file of those that are given.
+    pub fn file(&self, global: &Global) -> Option<PathBuf> {
+        self.signers.clone().or_else(|| global.variable("CKBACKUP_SIGNERS_FILE").map(PathBuf::from))
+    }
+
     /// The trusted signers. That there are none is said, loudly.
     pub fn read(&self, global: &Global) -> Result<Option<Signers>> {
         let given = self.signers.clone().or_else(|| global.variable("CKBACKUP_SIGNERS_FILE").map(PathBuf::from));
@@ -191,13 +196,19 @@ pub struct IdentityArgs {
 }
 
 impl IdentityArgs {
-    /// The identities, if any are given. Asks for passphrases on the terminal.
-    pub async fn read(&self, global: &Global) -> Result<Option<Arc<Identities>>> {
+    /// The files of those that are given.
+    pub fn files(&self, global: &Global) -> Vec<PathBuf> {
         let mut files = self.identities.clone();
         if files.is_empty() {
             let variable = global.variable("CKBACKUP_IDENTITY_FILE").map(OsString::from);
             files.extend(variable.iter().flat_map(std::env::split_paths).filter(|p| !p.as_os_str().is_empty()));
         }
+        files
+    }
+
+    /// The identities, if any are given. Asks for passphrases on the terminal.
+    pub async fn read(&self, global: &Global) -> Result<Option<Arc<Identities>>> {
+        let files = self.files(global);
         if files.is_empty() {
             return Ok(None);
         }

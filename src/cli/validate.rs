@@ -12,11 +12,11 @@ use crate::config::{self, Document, Schedule};
 use crate::error::{Error, Kind};
 use crate::vault::signature::Signer;
 
-/// Check schedules and restore plans, without touching anything else
+/// Check schedules, restore plans and scenarios, without touching anything else
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  ckbackup validate schedules/*.yaml restore-plans/*.yaml")]
+#[command(after_help = "Example:\n  ckbackup validate schedules/*.yaml restore-plans/*.yaml scenarios/*.yaml")]
 pub struct ValidateArgs {
-    /// Files with schedules or restore plans
+    /// Files with schedules, restore plans or scenarios
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 }
@@ -83,7 +83,7 @@ fn check_file(file: &Path, report: &mut Report) {
                 report.warnings.extend(signing_warning(schedule).map(said));
                 check_schedule(schedule)
             }
-            Document::RestorePlan(_) => Vec::new(),
+            _ => Vec::new(),
         };
         if problems.is_empty() {
             let (kind, name) = (document.kind(), document.name().to_string());

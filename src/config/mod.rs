@@ -30,6 +30,7 @@ mod problems;
 mod prometheus;
 mod raw;
 mod scale;
+mod scenario;
 mod schedule;
 mod scope;
 mod selector;
@@ -69,6 +70,7 @@ pub use prometheus::{
     BlocksTo, DataClaim, HttpServer, PrometheusCheck, PrometheusData, PrometheusScope, RestorePrometheus,
 };
 pub use scale::{Scale, ScaleTo};
+pub use scenario::{Loss, Scenario, read_scenario};
 pub use schedule::{CatchUp, DEFAULT_KEEP, LeaseNames, OnWindowClose, Rotate, Schedule};
 pub use scope::{DEFAULT_PAGE_SIZE, DEFAULT_PARALLELISM, DEFAULT_REQUEST_TIMEOUT, KubernetesScope};
 pub use selector::LabelSelector;
@@ -90,6 +92,8 @@ pub enum Document {
     Schedule(Box<Schedule>),
     /// `kind: RestorePlan`
     RestorePlan(Box<RestorePlan>),
+    /// `kind: Scenario`
+    Scenario(Scenario),
 }
 
 impl Document {
@@ -98,6 +102,7 @@ impl Document {
         match self {
             Document::Schedule(_) => "Schedule",
             Document::RestorePlan(_) => "RestorePlan",
+            Document::Scenario(_) => "Scenario",
         }
     }
 
@@ -106,6 +111,7 @@ impl Document {
         match self {
             Document::Schedule(schedule) => &schedule.name,
             Document::RestorePlan(plan) => &plan.name,
+            Document::Scenario(scenario) => &scenario.name,
         }
     }
 }
@@ -159,7 +165,7 @@ fn parse_within(text: &str, path: &Path, within: &[PathBuf]) -> Result<Vec<Docum
 pub fn read_schedule(path: &Path, name: Option<&str>) -> Result<Schedule> {
     let schedules = read_file(path)?.into_iter().filter_map(|document| match document {
         Document::Schedule(schedule) => Some((schedule.name.clone(), *schedule)),
-        Document::RestorePlan(_) => None,
+        _ => None,
     });
     single(schedules.collect(), name, path, "schedule")
 }
@@ -188,7 +194,7 @@ pub fn read_plan(path: &Path, name: Option<&str>) -> Result<RestorePlan> {
 fn read_plan_within(path: &Path, name: Option<&str>, within: &[PathBuf]) -> Result<RestorePlan> {
     let plans = read_file_within(path, within)?.into_iter().filter_map(|document| match document {
         Document::RestorePlan(plan) => Some((plan.name.clone(), *plan)),
-        Document::Schedule(_) => None,
+        _ => None,
     });
     single(plans.collect(), name, path, "restore plan")
 }
@@ -231,6 +237,12 @@ fn parse_document(document: &yaml::Document<'_>, text: &str, path: &Path, within
             let schedule = schedule::validate(&raw, path, text, &mut problems);
             problems.finish(schedule).map(|schedule| Document::Schedule(Box::new(schedule)))
         }
+        "Scenario" => {
+            let raw = decode(document, path)?;
+            let mut problems = Problems::new(path, document);
+            let scenario = scenario::validate(&raw, &mut problems);
+            problems.finish(scenario).map(Document::Scenario)
+        }
         _ => {
             let raw = decode(document, path)?;
             let mut problems = Problems::new(path, document);
@@ -240,7 +252,7 @@ fn parse_document(document: &yaml::Document<'_>, text: &str, path: &Path, within
     }
 }
 
-const KINDS: [&str; 2] = ["Schedule", "RestorePlan"];
+const KINDS: [&str; 3] = ["Schedule", "RestorePlan", "Scenario"];
 
 /// Checks `apiVersion` and gives the document's kind, before anything else of it is looked at: a document of another
 /// version must not be judged by the keys of this one.

@@ -1,6 +1,10 @@
 //! Compares a backup with a cluster, or with another backup: what is missing, what is extra, what changed.
 //!
-//! What servers and controllers set is not compared: both sides go through the same rules as a restore.
+//! What servers and controllers set is not compared: both sides go through the same rules as a restore. What the plan maps
+//! and patches on the way is mapped and patched in the backup's side, so that it is compared with what should be there.
+
+mod fields;
+mod reach;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -12,14 +16,16 @@ use crate::archive::frame;
 use crate::cluster::Cluster;
 use crate::cluster::Retry;
 use crate::cluster::discovery::ResourceType;
-use crate::cluster::list::{Item, ListOptions};
-use crate::config::{KubernetesScope, OPT_OUT_LABEL};
+use crate::cluster::list::ListOptions;
+use crate::config::{KubernetesScope, RestorePlan, Subject};
 use crate::error::{Context, Error, Result};
 use crate::inventory::TypeRecord;
 use crate::object_path::{ObjectPath, object_path};
 use crate::progress::Progress;
 use crate::reader::OpenBackup;
-use crate::restore::{Facts, Owners, differences, fit};
+use crate::restore::{Facts, Owners, Remap, Stage, differences};
+use fields::{Taken, fit_and_count};
+use reach::{Reach, path_of};
 
 /// Paths of one changed object that are named.
 const PATHS_NAMED: usize = 5;
@@ -47,8 +53,10 @@ pub struct Difference {
     pub changed: Vec<Changed>,
     /// On both, and equal.
     pub equal: u64,
-    /// Not compared, by the rule that says why.
+    /// Objects that are not compared, by the rule that says why.
     pub ignored: BTreeMap<String, u64>,
+    /// Fields of the backup's objects that are not compared, by the rule that takes them away.
+    pub ignored_fields: BTreeMap<String, u64>,
     /// Types that could not be read on the other side, and why.
     pub problems: Vec<String>,
     /// What was compared, by type and namespace; the namespace is empty for objects outside of one.
@@ -91,14 +99,41 @@ impl Difference {
     }
 }
 
+/// What a restore makes of the backup's objects, and how far it reaches.
+#[derive(Clone, Copy)]
+pub struct Way<'a> {
+    /// The plan's mappings and patches.
+    pub remap: &'a Remap,
+    /// What a drill restored to.
+    pub stage: Option<Stage>,
+    /// Only this namespace of the backup, and nothing outside of it.
+    pub only: Option<&'a str>,
+    /// The plan that it was restored by, and the position of its target: what none of its steps takes is not compared.
+    pub plan: Option<(&'a RestorePlan, usize)>,
+}
+
+/// The rule by which an object is not compared that no step of the plan takes.
+pub const NOT_SELECTED: &str = "not-selected";
+
+impl<'a> Way<'a> {
+    /// The whole backup by a plan's mappings and patches.
+    pub fn whole(remap: &'a Remap) -> Self {
+        Way { remap, stage: None, only: None, plan: None }
+    }
+}
+
 /// One side of the comparison of one type: objects by path, ready to be compared; or the rule by which one is not.
 type Side = HashMap<String, Result<Value, &'static str>>;
+
+/// The backup's side: objects by the path that they have in the target, with the one that they have in the backup.
+type SavedSide = HashMap<String, (String, Result<Value, &'static str>)>;
 
 /// What each source of a backup was to save, by the source's name.
 pub type Scopes = BTreeMap<String, KubernetesScope>;
 
 /// The facts that both sides of a type share.
-struct Common {
+struct Common<'a> {
+    way: Way<'a>,
     resource: String,
     /// Whom the backup's objects name as their owners.
     owners: Owners,
@@ -106,8 +141,8 @@ struct Common {
     status_subresource: bool,
 }
 
-impl Common {
-    fn facts<'a>(&'a self, owners: &'a Owners) -> Facts<'a> {
+impl Common<'_> {
+    fn facts<'f>(&'f self, owners: &'f Owners) -> Facts<'f> {
         Facts {
             resource: &self.resource,
             owners,
@@ -117,19 +152,45 @@ impl Common {
         }
     }
 
-    /// Brings an object to the form in which both sides are compared; the rule's name where it is not compared.
-    fn prepare(&self, mut object: Value, owners: &Owners) -> Result<Value, &'static str> {
+    /// Brings a saved object to the form that the restore writes, and both sides are compared in; the rule's name where it is not compared.
+    fn saved(&self, mut object: Value, subject: &Subject<'_>, taken: &mut Taken) -> Result<Value, &'static str> {
+        if self.way.plan.is_some_and(|(plan, target)| plan.step_for(target, subject).is_none()) {
+            return Err(NOT_SELECTED);
+        }
         let references = owner_names(&object);
-        fit(&mut object, &self.facts(owners)).map_err(|(rule, _)| rule)?;
-        if let Some(metadata) = object["metadata"].as_object_mut() {
-            metadata.remove("ownerReferences");
-        }
-        if let Some(labels) = object["metadata"]["labels"].as_object_mut() {
-            labels.remove("kubernetes.io/metadata.name");
-        }
-        object["metadata"]["ownerReferences"] = references;
-        Ok(object)
+        fit_and_count(&mut object, &self.facts(&self.owners), taken)?;
+        self.spare(&object)?;
+        // One that cannot be patched was not written, and is missed in the target as it is.
+        let _ = self.way.remap.apply(&mut object, &self.resource, subject);
+        Ok(comparable(object, references))
     }
+
+    /// The same for an object of the other side.
+    fn living(&self, mut object: Value) -> Result<Value, &'static str> {
+        let references = owner_names(&object);
+        // What a controller made for an owner there is the cluster's own, whatever uids its owner had before.
+        let owners = Owners::living();
+        fit_and_count(&mut object, &self.facts(&owners), &mut Taken::default())?;
+        self.spare(&object)?;
+        Ok(comparable(object, references))
+    }
+
+    /// What the drill did not restore on purpose.
+    fn spare(&self, object: &Value) -> Result<(), &'static str> {
+        let spared = self.way.stage.and_then(|stage| stage.spares(&self.resource, object));
+        spared.map_or(Ok(()), |spared| Err(spared.rule))
+    }
+}
+
+fn comparable(mut object: Value, references: Value) -> Value {
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        metadata.remove("ownerReferences");
+    }
+    if let Some(labels) = object["metadata"]["labels"].as_object_mut() {
+        labels.remove("kubernetes.io/metadata.name");
+    }
+    object["metadata"]["ownerReferences"] = references;
+    object
 }
 
 /// Owners have other uids in another cluster; kind and name say who is meant.
@@ -139,34 +200,39 @@ fn owner_names(object: &Value) -> Value {
     Value::Array(references.into_iter().flatten().map(name).collect())
 }
 
-/// Compares a backup with a cluster, within the scopes of the backup's sources.
+/// Compares a backup with a cluster that it was restored into on that way, within the scopes of the backup's sources.
 pub async fn with_cluster(
     backup: &OpenBackup,
     cluster: &Cluster,
     scopes: &Scopes,
+    way: Way<'_>,
     progress: &dyn Progress,
 ) -> Result<Difference> {
     let found = cluster.discover(TIMEOUT).await.context(|| format!("learn what {} serves", cluster.server()))?;
     let mut difference = Difference::default();
     let (owners, volumes) = identities(backup).await?;
-    let mut common = Common { resource: String::new(), owners, volumes, status_subresource: true };
+    let mut common = Common { way, resource: String::new(), owners, volumes, status_subresource: true };
     progress.begin("diff", Some(backup.manifest.items()));
     for ((resource, version), sources) in types_with_sources(backup) {
         common.resource = resource.clone();
         let kind = found.types.iter().find(|t| t.name() == resource);
         common.status_subresource = kind.is_none_or(|k| k.subresources.iter().any(|s| s == "status"));
-        let mut saved = Side::new();
-        for source in &sources {
-            saved.extend(saved_side(backup, source, &resource, &version, &common, progress).await?);
+        let (mut saved, mut taken) = (SavedSide::new(), Taken::default());
+        for (source, saved_as) in &sources {
+            let folder = SavedFolder { source, kind: saved_as, version: &version };
+            saved.extend(saved_side(backup, &folder, &common, &mut taken, progress).await?);
         }
+        taken
+            .into_iter()
+            .for_each(|(rule, fields)| *difference.ignored_fields.entry(rule.into()).or_default() += fields);
         let Some(kind) = kind else {
             compare(saved, Side::new(), &mut difference);
             continue;
         };
         // The version of the backup is asked for, so that both sides have the same form.
         let kind = ResourceType { version, ..kind.clone() };
-        let scopes = sources.iter().map(|source| scopes.get(source).cloned().unwrap_or_default()).collect::<Vec<_>>();
-        match cluster_side(cluster, &kind, &scopes, &common).await {
+        let scopes = sources.iter().map(|(source, _)| scopes.get(source).cloned().unwrap_or_default());
+        match cluster_side(cluster, &kind, &scopes.collect::<Vec<_>>(), &common).await {
             Ok(other) => compare(saved, other, &mut difference),
             Err(why) => difference.problems.push(format!("{resource}: {why}")),
         }
@@ -176,7 +242,7 @@ pub async fn with_cluster(
         let reaching = scopes.values().filter(|scope| may_be_extra(kind, scope)).cloned().collect::<Vec<_>>();
         common.resource = kind.name();
         match cluster_side(cluster, kind, &reaching, &common).await {
-            Ok(other) => compare(Side::new(), other, &mut difference),
+            Ok(other) => compare(SavedSide::new(), other, &mut difference),
             Err(why) => difference.problems.push(format!("{}: {why}", kind.name())),
         }
     }
@@ -194,19 +260,24 @@ fn may_be_extra(kind: &ResourceType, scope: &KubernetesScope) -> bool {
 /// Compares two backups.
 pub async fn with_backup(one: &OpenBackup, other: &OpenBackup, progress: &dyn Progress) -> Result<Difference> {
     let mut difference = Difference::default();
+    let as_it_is = Remap::default();
     let (left, right): (BTreeSet<_>, BTreeSet<_>) = (type_names(one), type_names(other));
     for (source, resource) in left.union(&right) {
         let mut sides = Vec::new();
         for backup in [one, other] {
-            let (owners, volumes) = (Owners::default(), HashSet::new());
-            let common = Common { resource: resource.clone(), owners, volumes, status_subresource: true };
+            let (way, owners, volumes) = (Way::whole(&as_it_is), Owners::default(), HashSet::new());
+            let common = Common { way, resource: resource.clone(), owners, volumes, status_subresource: true };
             let record = backup.manifest.source(source).and_then(|s| s.types.get(resource));
             sides.push(match record {
-                Some(record) => saved_side(backup, source, resource, &record.version, &common, progress).await?,
-                None => Side::new(),
+                Some(record) => {
+                    let folder = SavedFolder { source, kind: &record.kind, version: &record.version };
+                    saved_side(backup, &folder, &common, &mut Taken::default(), progress).await?
+                }
+                None => SavedSide::new(),
             });
         }
         if let (Some(b), Some(a)) = (sides.pop(), sides.pop()) {
+            let b = b.into_iter().map(|(path, (_, object))| (path, object)).collect();
             compare(a, b, &mut difference);
         }
     }
@@ -223,11 +294,11 @@ fn kubernetes_types(backup: &OpenBackup) -> Vec<(String, String, TypeRecord)> {
     sources.flat_map(|s| s.types.iter().map(|(n, r)| (s.name.clone(), n.clone(), r.clone()))).collect()
 }
 
-/// Each type, in the version that it was saved in, with the sources that hold it.
-fn types_with_sources(backup: &OpenBackup) -> BTreeMap<(String, String), Vec<String>> {
+/// Each type, in the version that it was saved in, with the sources that hold it and the kind that they call it.
+fn types_with_sources(backup: &OpenBackup) -> BTreeMap<(String, String), Vec<(String, String)>> {
     let mut types: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (source, resource, record) in kubernetes_types(backup) {
-        types.entry((resource, record.version)).or_default().push(source);
+        types.entry((resource, record.version)).or_default().push((source, record.kind));
     }
     types
 }
@@ -247,27 +318,53 @@ async fn identities(backup: &OpenBackup) -> Result<(Owners, HashSet<String>)> {
     Ok((Owners::same(uids), volumes))
 }
 
+/// Where the objects of a type stand in a backup.
+struct SavedFolder<'a> {
+    source: &'a str,
+    kind: &'a str,
+    version: &'a str,
+}
+
 async fn saved_side(
     backup: &OpenBackup,
-    source: &str,
-    resource: &str,
-    version: &str,
-    common: &Common,
+    at: &SavedFolder<'_>,
+    common: &Common<'_>,
+    taken: &mut Taken,
     progress: &dyn Progress,
-) -> Result<Side> {
-    let folder = crate::object_path::type_folder(resource, version);
-    let mut side = Side::new();
-    for stored in backup.frames_with(source, &folder) {
+) -> Result<SavedSide> {
+    let folder = crate::object_path::type_folder(&common.resource, at.version);
+    let group = common.resource.split_once('.').map_or("", |(_, group)| group);
+    let mut side = SavedSide::new();
+    for stored in backup.frames_with(at.source, &folder) {
         let entries = backup.entries(stored).await?;
-        if !entries.iter().any(|e| e.path.starts_with(&folder)) {
+        let reach = Reach::new(&common.way);
+        let wanted: Vec<_> = entries.iter().filter(|e| e.path.starts_with(&folder) && reach.saved(&e.path)).collect();
+        if wanted.is_empty() {
             continue;
         }
         let decoded = backup.frame(stored).await?;
-        for entry in entries.iter().filter(|e| e.path.starts_with(&folder)) {
+        for entry in wanted {
             let content = frame::member(&decoded, entry)?;
-            let object = serde_json::from_slice(content)
+            let object: Value = serde_json::from_slice(content)
                 .map_err(|e| Error::integrity(format!("{} is not JSON", entry.path)).because(e))?;
-            side.insert(entry.path.clone(), common.prepare(object, &common.owners));
+            let Some(path) = ObjectPath::parse(&entry.path) else { continue };
+            let subject = Subject {
+                source: at.source,
+                kind: at.kind,
+                group,
+                namespace: path.namespace,
+                name: path.stem,
+                labels: &entry.traits.labels,
+            };
+            let there = (!reach.keeps_paths()).then(|| reach.path_there(&common.resource, at.version, &object));
+            let object = common.saved(object, &subject, taken);
+            let there = match (&object, there) {
+                (_, None) => entry.path.clone(),
+                // Names of some kinds are mapped, too.
+                (Ok(object), Some(_)) => path_of(&common.resource, at.version, object),
+                (Err(_), Some(there)) => there,
+            };
+            side.insert(there, (entry.path.clone(), object));
             progress.advance("diff", 1, entry.size);
         }
     }
@@ -278,7 +375,7 @@ async fn cluster_side(
     cluster: &Cluster,
     kind: &ResourceType,
     scopes: &[KubernetesScope],
-    common: &Common,
+    common: &Common<'_>,
 ) -> Result<Side, String> {
     let mut side = Side::new();
     for scope in scopes {
@@ -292,7 +389,7 @@ async fn add_listed(
     cluster: &Cluster,
     kind: &ResourceType,
     scope: &KubernetesScope,
-    common: &Common,
+    common: &Common<'_>,
 ) -> Result<(), String> {
     let options = ListOptions {
         page_size: 500,
@@ -300,40 +397,32 @@ async fn add_listed(
         timeout: TIMEOUT,
         retry: Retry::default(),
     };
-    let mut pages = cluster.pages(kind, None, options);
+    let reach = Reach::new(&common.way);
+    if !reach.has(kind) {
+        return Ok(());
+    }
+    let mut pages = cluster.pages(kind, reach.listed(kind), options);
     while let Some(page) = pages.next().await {
         for item in page.map_err(|e| e.message())?.items {
-            if !in_scope(kind, &item, scope) {
+            if !reach.living(kind, &item, scope) {
                 continue;
             }
             let path = object_path(&common.resource, &kind.version, &item.namespace, &item.name);
             let mut object: Value = serde_json::from_slice(&item.json).map_err(|e| e.to_string())?;
             object["apiVersion"] = Value::String(kind.api_version());
             object["kind"] = Value::String(kind.kind.clone());
-            // What a controller made for an owner there is the cluster's own, whatever uids its owner had before.
-            side.insert(path, common.prepare(object, &Owners::living()));
+            side.insert(path, common.living(object));
         }
     }
     Ok(())
 }
 
-fn in_scope(kind: &ResourceType, item: &Item, scope: &KubernetesScope) -> bool {
-    let namespace = match kind.namespaced {
-        true => Some(&item.namespace),
-        false if kind.kind == "Namespace" => Some(&item.name),
-        false => None,
-    };
-    let controllers = scope.controller_made_left_out_because(&kind.plural, &kind.group).is_some();
-    namespace.is_none_or(|ns| scope.namespace(ns))
-        && item.labels.get(OPT_OUT_LABEL).is_none_or(|v| v != "true")
-        && !(controllers && item.made_by_controller)
-}
-
-fn compare(saved: Side, mut other: Side, difference: &mut Difference) {
-    for (path, object) in saved {
-        let parsed = ObjectPath::parse(&path);
-        let shown = parsed.as_ref().map(|p| p.shown()).unwrap_or_default();
-        let place = parsed.map(|p| (p.resource.to_string(), p.namespace.unwrap_or_default().to_string()));
+fn compare(saved: SavedSide, mut other: Side, difference: &mut Difference) {
+    for (path, (was, object)) in saved {
+        let shown = ObjectPath::parse(&path).map(|p| p.shown()).unwrap_or_default();
+        // Counted by what it is called in the backup: that is where components are.
+        let place = ObjectPath::parse(&was);
+        let place = place.map(|p| (p.resource.to_string(), p.namespace.unwrap_or_default().to_string()));
         let compared = difference.compared.entry(place.unwrap_or_default()).or_default();
         match (object, other.remove(&path)) {
             // A job that ran to its end since then is there, but is not what would be restored.

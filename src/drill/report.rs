@@ -9,15 +9,18 @@ use jiff::Timestamp;
 
 pub use self::coverage::coverage;
 use self::time::people_alone;
-use super::comparison::Difference;
+use super::comparison::{Difference, NOT_SELECTED};
 use crate::config::{Action as StepAction, RestorePlan};
 use crate::error::Result;
 use crate::report::model::{
-    Action, BackupUsed, ClockReading, Deviation, DifferenceNamed, Erasure, ErasureStatus, ExerciseKind, ExerciseReport,
-    ItemCounts, KeyUsed, NotExercised, NotRestored, People, PlanUsed, Prediction, REPORT_SCHEMA, Scenario, SignOff,
-    StepOutcome, StepReport, Target, TargetKind, Verdict, Verification, VerificationKind, VerificationOutcome,
+    Action, BackupUsed, ClockReading, CountCheck, Deviation, DifferenceNamed, Erasure, ErasureStatus, ExerciseKind,
+    ExerciseReport, ItemCounts, KeyUsed, NotExercised, NotRestored, People, PlanUsed, Prediction, QueryCheck,
+    REPORT_SCHEMA, Scenario, SignOff, StepOutcome, StepReport, Target, TargetKind, Verdict, Verification,
+    VerificationKind, VerificationOutcome,
 };
-use crate::restore::{Items, RestoreStatus, RestoreSummary, StepStatus, StepSummary};
+use crate::restore::{
+    ACTS, Compared, GIVES_RIGHTS, Items, RULES, RestoreStatus, RestoreSummary, StepStatus, StepSummary,
+};
 use crate::vault::manifest::Manifest;
 
 /// How many differences are named; the report says how many there are.
@@ -63,7 +66,9 @@ pub fn report(account: Account<'_>) -> Result<ExerciseReport> {
     let mut verifications: Vec<_> = account.comparisons.iter().map(|(of, found)| objects(of, found)).collect();
     verifications.extend(account.summary.steps.iter().filter_map(|step| data(account.plan, step)));
     verifications.extend(account.checks.iter().cloned());
-    let coverage = coverage(&account.manifests, account.plan, account.summary, &account.comparisons)?;
+    let one_namespace = account.targets.iter().any(|target| target.kind == TargetKind::Namespace);
+    let (manifests, comparisons) = (&account.manifests, &account.comparisons);
+    let coverage = coverage(manifests, account.plan, account.summary, comparisons, one_namespace)?;
     let mut report = ExerciseReport {
         schema: REPORT_SCHEMA.into(),
         id: account.id.clone(),
@@ -176,11 +181,17 @@ fn objects(of: &str, found: &Result<Difference, String>) -> Verification {
         missing: missing as u64,
         extra: extra as u64,
         changed: changed as u64,
-        ignored: difference.ignored.clone(),
+        ignored: ignored(difference),
         differences: missed.chain(differing).chain(surplus).take(DIFFERENCES_NAMED).collect(),
         note: Some(difference.problems.join("; ")).filter(|problems| !problems.is_empty()),
         ..Verification::new(of, VerificationKind::Objects, outcome)
     }
+}
+
+/// What was not compared, by the rule that says why: whole objects, and fields of others.
+fn ignored(difference: &Difference) -> BTreeMap<String, u64> {
+    let fields = difference.ignored_fields.iter().map(|(rule, count)| (format!("{rule} (fields)"), *count));
+    difference.ignored.clone().into_iter().chain(fields).collect()
 }
 
 /// Data of a source, which its step compares by itself: by digest, by count, by query, by rows.
@@ -201,13 +212,29 @@ fn data(plan: &RestorePlan, step: &StepSummary) -> Option<Verification> {
     };
     let items = &step.items;
     let equal = items.created + items.updated + items.unchanged;
+    let (asked, counted): (Vec<_>, Vec<_>) = step.compared.iter().partition(|compared| compared.by_query);
     Some(Verification {
+        counts: counted.into_iter().map(count_check).collect(),
+        queries: asked.into_iter().map(query_check).collect(),
         compared: equal + items.failed,
         equal,
         missing: items.failed,
         note: step.note.clone(),
         ..Verification::new(format!("{source} ({})", step.name), kind, outcome)
     })
+}
+
+fn count_check(compared: &Compared) -> CountCheck {
+    CountCheck { name: compared.what.clone(), expected: compared.expected, found: Some(compared.found) }
+}
+
+fn query_check(compared: &Compared) -> QueryCheck {
+    QueryCheck {
+        query: compared.what.clone(),
+        expected: compared.expected.to_string(),
+        found: compared.found.to_string(),
+        equal: compared.equal,
+    }
 }
 
 fn not_restored(failure: &crate::restore::Failure) -> NotRestored {
@@ -222,13 +249,17 @@ fn not_exercised(account: &Account<'_>) -> Vec<NotExercised> {
     }
     let mut rules: BTreeMap<&str, u64> = BTreeMap::new();
     for (_, difference) in &account.comparisons {
-        for (rule, count) in difference.iter().flat_map(|difference| &difference.ignored) {
+        // What no step takes is told by kind, below.
+        let ignored = difference.iter().flat_map(|difference| &difference.ignored);
+        for (rule, count) in ignored.filter(|(rule, _)| *rule != NOT_SELECTED) {
             *rules.entry(rule).or_default() += count;
         }
     }
     let why = |rule: &str| {
-        let known = crate::restore::RULES.iter().find(|known| known.name == rule);
-        known.map_or_else(|| "it is not compared".to_string(), |known| known.what.to_string())
+        let of_drills = [&ACTS, &GIVES_RIGHTS].map(|spared| (spared.rule, spared.what));
+        let mut rules = RULES.iter().map(|known| (known.name, known.what)).chain(of_drills);
+        let known = rules.find(|(name, _)| *name == rule);
+        known.map_or_else(|| "it is not compared".to_string(), |(_, what)| what.to_string())
     };
     let ruled = |(rule, count): (&str, u64)| NotExercised { what: rule.into(), why: why(rule), count: Some(count) };
     all.extend(rules.into_iter().map(ruled));
@@ -257,8 +288,8 @@ fn deviation(step: &StepSummary) -> Option<Deviation> {
 
 /// The step by which people who were erased since the backup are erased again.
 fn erasure(account: &Account<'_>) -> Erasure {
-    let thrown_away =
-        account.targets.iter().all(|target| target.kind == TargetKind::Sandbox) && !account.targets.is_empty();
+    let goes = |target: &Target| matches!(target.kind, TargetKind::Sandbox | TargetKind::Namespace);
+    let thrown_away = account.targets.iter().all(goes) && !account.targets.is_empty();
     let planned = account.plan.steps.iter().find(|step| match &step.action {
         StepAction::Manual(manual) => step.name.as_str().contains("erasure") || manual.title.contains("Art. 17"),
         _ => false,

@@ -9,6 +9,7 @@
 //! for nothing.
 
 mod board;
+mod drill;
 mod events;
 mod facts;
 mod file;
@@ -18,6 +19,7 @@ mod snapshot;
 mod watcher;
 
 pub use self::board::Board;
+pub use self::drill::{Drilled, drill_names, render_drill};
 pub use self::events::{Bell, Reason};
 pub use self::facts::{Facts, Held, Newest, Proved, SourceFacts, Trust, read_facts};
 pub use self::file::{write_file, write_metrics_text};

@@ -203,6 +203,9 @@ async fn handle(work: &Work, job: Job, place: &mut Option<Place>, shown: &str) -
     if let Err((rule, why)) = fit(&mut object, &facts) {
         return Ok(Outcome::Skipped { rule: rule.into(), why });
     }
+    if let Some(spared) = work.stage.and_then(|stage| stage.spares(&resource, &object)) {
+        return Ok(Outcome::Skipped { rule: spared.rule.into(), why: spared.what.into() });
+    }
     match work.remap.apply(&mut object, &resource, &subject(&job.source, kind, &path, &job.entry)) {
         Ok(uses) if uses.is_empty() => {}
         Ok(uses) => work.tallies[job.step].lock().await.remapped.add(shown, uses),

@@ -72,12 +72,12 @@ pub use self::order::{RANKS, Rank, rank};
 pub use self::owners::Owners;
 use self::preflight::Webhooks;
 pub use self::preflight::{Obstacle, Severity};
-pub use self::rehearsal::Stage;
+pub use self::rehearsal::{ACTS, GIVES_RIGHTS, Spared, Stage};
 pub use self::remap::{Remap, Remapped};
 pub use self::rules::{Facts, RULES, Rule, fit, normalise};
 pub use self::same::{differences, same};
 pub use self::summary::{
-    Failure, Items, NotReady, RestoreStatus, RestoreSummary, RtoSummary, Standing, StepStatus, StepSummary,
+    Compared, Failure, Items, NotReady, RestoreStatus, RestoreSummary, RtoSummary, Standing, StepStatus, StepSummary,
     TargetSummary,
 };
 use self::target::Target;
@@ -219,6 +219,7 @@ impl Restore {
                 in_vain: Default::default(),
                 conflict: self.conflict,
                 storage: self.storage.clone(),
+                stage: self.stage,
                 dry_run: self.dry_run,
                 clock: clock.clone(),
                 broken: broken.clone(),

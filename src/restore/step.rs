@@ -328,6 +328,7 @@ impl Running<'_> {
             standing: tried.tally.standing,
             remapped: tried.tally.remapped.into_list(),
             not_ready: tried.tally.not_ready,
+            compared: tried.tally.compared,
             note: tried.note,
             ..blank(self.executor, self.step)
         };
@@ -354,6 +355,7 @@ pub fn blank(executor: &Executor, step: usize) -> StepSummary {
         standing: Vec::new(),
         remapped: Vec::new(),
         not_ready: Vec::new(),
+        compared: Vec::new(),
         types: executor.work(step).compiled.steps[step].types.clone(),
         note: None,
     }

@@ -149,6 +149,9 @@ pub struct StepSummary {
     /// What mappings and patches changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remapped: Vec<Remapped>,
+    /// What it counted on both sides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub compared: Vec<Compared>,
     /// Objects by type.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub types: BTreeMap<String, u64>,
@@ -167,6 +170,30 @@ impl StepSummary {
             Some(note) => format!("{note}; {more}"),
             None => more.into(),
         });
+    }
+}
+
+/// Something that a step counted in the backup and in the target: rows of a table, documents of an index, samples of a block.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Compared {
+    /// What was counted.
+    pub what: String,
+    /// In the backup.
+    pub expected: u64,
+    /// In the target.
+    pub found: u64,
+    /// Whether they count as equal.
+    pub equal: bool,
+    /// Whether a query gave it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_query: bool,
+}
+
+impl Compared {
+    /// Two numbers that must be the same.
+    pub fn new(what: impl Into<String>, expected: u64, found: u64) -> Compared {
+        Compared { what: what.into(), expected, found, equal: expected == found, by_query: false }
     }
 }
 

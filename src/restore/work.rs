@@ -13,9 +13,10 @@ use super::compile::Compiled;
 use super::journal::{Earlier, Journal};
 use super::limit::Limiter;
 use super::preflight::Webhooks;
+use super::rehearsal::Stage;
 use super::remap::{Counts, Remap};
 use super::scale::Interim;
-use super::summary::{Failure, Items, NotReady, Outcome, Standing};
+use super::summary::{Compared, Failure, Items, NotReady, Outcome, Standing};
 use super::target::Target;
 use super::write::{InVain, Lost};
 use crate::config::{Conflict, RestorePlan};
@@ -42,6 +43,8 @@ pub struct Work {
     pub conflict: Conflict,
     /// What storages need that objects are written to.
     pub storage: StoreSettings,
+    /// What a drill restores to; none in an incident.
+    pub stage: Option<Stage>,
     /// Nothing is written.
     pub dry_run: bool,
     /// The time since the incident began.
@@ -94,6 +97,8 @@ pub struct Tally {
     pub notes: Vec<String>,
     /// What mappings and patches changed.
     pub remapped: Counts,
+    /// What was counted on both sides.
+    pub compared: Vec<Compared>,
 }
 
 impl Tally {

@@ -134,9 +134,9 @@ async fn every_overlay_is_taken_and_its_pods_run_under_restricted_pod_security()
     let scratch = Scratch::new();
     let plane = ControlPlane::start(&scratch, "deploy").await;
     let api = plane.api();
-    let overlays = ["workload-cluster", "management-cluster", "keeper"].map(overlay);
+    let overlays = ["workload-cluster", "management-cluster", "keeper", "drill"].map(overlay);
     let scheduler = with_scheduler(&scratch, "workload-cluster").await;
-    for (overlay, count) in overlays.iter().zip([1, 1, 2]).chain([(&scheduler, 1)]) {
+    for (overlay, count) in overlays.iter().zip([1, 1, 2, 2]).chain([(&scheduler, 1)]) {
         let (name, objects) = (overlay.display(), built(&scratch, overlay).await);
         let own: BTreeSet<_> = of_kind(&objects, "Namespace").iter().map(|n| n["metadata"]["name"].as_str()).collect();
         // Those of what is saved, which are there in a cluster: the right to run commands in their pods is given in each.
@@ -296,5 +296,28 @@ async fn the_keeper_attests_for_every_cluster_that_ships_a_schedule() {
         assert!(args.iter().any(|arg| arg.starts_with("--attest=/etc/ckbackup/attesting/")), "{args:?}");
         let args = args.iter().map(|arg| arg.replace("$(CLUSTER)", "c"));
         Ckbackup::new(&scratch).args(args).arg("--help").run().await.expect_success();
+    }
+}
+
+#[tokio::test]
+async fn the_drills_restore_a_shipped_plan_and_sign_what_they_proved_away_from_keeper_and_clusters() {
+    let scratch = Scratch::new();
+    let objects = built(&scratch, &overlay("drill")).await;
+    let pods = pods_of(&objects);
+    let targets: Vec<_> =
+        pods.iter().flat_map(|pod| arguments(pod)).filter(|arg| arg.starts_with("--target=")).collect();
+    assert_eq!(targets, ["--target=sandbox", "--target=context"], "nightly and quarterly");
+    for (pod, name) in pods.iter().zip(["nightly", "quarterly"]) {
+        let args = arguments(pod);
+        for needed in ["--identity=", "--signers=", "--attest=", "--report-dir=/reports/"] {
+            assert!(args.iter().any(|arg| arg.starts_with(needed)), "{name}: {needed}");
+        }
+        Ckbackup::new(&scratch).args(&args).arg("--help").run().await.expect_success();
+        let mounted = lay_out(&scratch, name, &objects, pod);
+        let plan = args.iter().find_map(|arg| arg.strip_prefix("--file=/etc/ckbackup/")).unwrap();
+        Ckbackup::new(&scratch).arg("validate").arg(mounted.join(plan)).run().await.expect_success();
+        let spec = &pod["spec"];
+        assert_eq!(spec["automountServiceAccountToken"], false, "it opens backups, and is nobody in its cluster");
+        assert_eq!(pod["metadata"]["namespace"], "ckbackup-drill", "who opens backups neither makes nor removes them");
     }
 }

@@ -19,6 +19,8 @@ mod data_stage;
 mod deploy;
 mod drill;
 mod drill_shipped;
+mod drill_namespace;
+mod drill_scenarios;
 mod events;
 mod harness;
 mod job_rights;

@@ -1,7 +1,9 @@
 //! `ckbackup drill`: a rehearsed restore, compared and reported.
 
 mod alarm;
+mod namespace;
 mod run;
+mod scenario;
 mod stage;
 pub(super) mod used;
 
@@ -16,6 +18,8 @@ Examples:
       --vault s3://ck8s-backups/prod --identity identity.txt --signers allowed_signers --attest drill_key
   Into a cluster of its own, whose namespace kube-system carries the label ckbackup.io/scratch=true:
     ckbackup drill run -f restore-plans/full-platform.yaml --target context --context scratch --report-dir drill …
+  One namespace, beside itself in a living cluster, where nothing of it runs:
+    ckbackup drill run -f restore-plans/workload-cluster.yaml --target namespace --namespace harbor --context prod …
   What if the key of the engineers on call is lost?
     ckbackup drill run --scenario scenarios/on-call-key-lost.yaml -f restore-plans/default.yaml …";
 

@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::alarm;
+use super::namespace::DrillNamespace;
+use super::scenario::Play;
 use super::stage::{self, DrillTarget, Staged};
 use super::used::{backup_used, keys};
 use crate::archive::age::opened_of;
@@ -19,14 +21,16 @@ use crate::cli::shared::{AttestArgs, ClusterArgs, IdentityArgs, PlaceArgs, Trust
 use crate::cli::words::{count, span};
 use crate::cli::{DONE, Global, Outcome, Output};
 use crate::clock::SystemClock;
-use crate::config::{self, Conflict, RestorePlan};
-use crate::drill::comparison::{Difference, with_cluster};
+use crate::config::{self, Conflict, Name, RestorePlan};
+use crate::drill::comparison::{Difference, Way, with_cluster};
 use crate::drill::report::{Account, report};
 use crate::error::{Context, Kind, Result};
 use crate::reader::{Counted, append_record, attest};
-use crate::report::model::{ExerciseKind, ExerciseReport, People, Verdict, VerificationOutcome};
+use crate::report::model::{
+    ErasureStatus, ExerciseKind, ExerciseReport, People, TargetKind, Verdict, VerificationOutcome,
+};
 use crate::report::{Report, record_of, write_folder};
-use crate::restore::{Earlier, Experience, Journal, Restore, Restored, Site};
+use crate::restore::{Earlier, Experience, Journal, Remap, Restore, RestoreStatus, Restored, Site};
 use crate::vault::attestation::Level;
 use crate::vault::signature::Signer;
 
@@ -39,16 +43,22 @@ pub struct RunArgs {
     /// Which of the file's plans
     #[arg(long, value_name = "NAME")]
     pub plan: Option<String>,
-    /// Where to: sandbox, a control plane that is thrown away; context, a scratch cluster
+    /// Where to: sandbox, a control plane that is thrown away; context, a scratch cluster; namespace, one of its own in a living cluster
     #[arg(long, value_enum, default_value_t, value_name = "TARGET", hide_possible_values = true)]
     pub target: DrillTarget,
     /// The context of one of the plan's targets: NAME=CONTEXT; again for each
     #[arg(long = "target-context", value_name = "NAME=CONTEXT", help_heading = "Cluster")]
     pub contexts: Vec<String>,
+    /// What is lost, as a file says: of kind Scenario
+    #[arg(long, value_name = "FILE")]
+    pub scenario: Option<PathBuf>,
+    /// The namespace of the backup that is restored beside itself, with --target namespace; or that a scenario loses
+    #[arg(long, value_name = "NAME")]
+    pub namespace: Option<Name>,
     /// The folder with etcd and kube-apiserver for the sandbox [env: KUBEBUILDER_ASSETS]
     #[arg(long, value_name = "DIR")]
     pub assets: Option<PathBuf>,
-    /// Keep the sandbox's data and logs
+    /// Keep the sandbox's data and logs, or the drill's namespace
     #[arg(long)]
     pub keep: bool,
     /// Write the report into this folder: JSON, signed where --attest is given, HTML, Markdown and JUnit
@@ -84,7 +94,7 @@ pub struct RunArgs {
     /// What opens the backup.
     #[command(flatten)]
     pub identity: IdentityArgs,
-    /// Where to, with --target context.
+    /// Where to, with --target context or namespace.
     #[command(flatten)]
     pub cluster: ClusterArgs,
 }
@@ -103,7 +113,8 @@ struct Told {
 pub(super) async fn run(args: &RunArgs, global: &Global) -> Outcome {
     let drilled = drill(args, global).await;
     if let Some(file) = &args.metrics_file {
-        alarm::write(file, drilled.as_ref().ok(), global.now())?;
+        let report = drilled.as_ref().ok().map(|(report, _)| report);
+        alarm::write(file, args.target, report, global.now())?;
     }
     let (report, attested) = drilled?;
     let told = Told { folder: args.report_dir.clone(), attested, report };
@@ -117,7 +128,12 @@ pub(super) async fn run(args: &RunArgs, global: &Global) -> Outcome {
 }
 
 async fn drill(args: &RunArgs, global: &Global) -> Result<(ExerciseReport, bool)> {
-    let plan = Arc::new(config::read_plan(&args.file, args.plan.as_deref())?);
+    let mut play = Play::begin(args)?;
+    let mut plan = config::read_plan(&args.file, args.plan.as_deref())?;
+    if args.target == DrillTarget::Namespace {
+        plan = DrillNamespace::wanted(args)?.plan(&plan)?;
+    }
+    let plan = Arc::new(plan);
     let identities = args.identity.require(global).await?;
     let signers = args.trust.read(global)?;
     let signer = args.attest.read(global)?;
@@ -126,6 +142,7 @@ async fn drill(args: &RunArgs, global: &Global) -> Result<(ExerciseReport, bool)
         false => (args.place.open_vault(args.schedule.as_deref(), global).await?, String::new()),
     };
     let chosen = sites::choose_all(&plan, &vault, &cluster, &args.backup, signers.as_ref(), global).await?;
+    let identities = play.identities(identities, &chosen, args, global).await?;
     let mut opened = Vec::new();
     for chosen in chosen {
         opened.push(sites::open(&vault, chosen, identities.clone()).await?);
@@ -133,13 +150,14 @@ async fn drill(args: &RunArgs, global: &Global) -> Result<(ExerciseReport, bool)
     let recipients: Vec<String> = opened.iter().flat_map(|opened| opened.backup.manifest.recipients.clone()).collect();
     let used_recipients = opened_of(&recipients, &identities);
     let manifests: Vec<_> = opened.iter().map(|opened| &opened.backup.manifest).collect();
+    play.before(&plan, &opened, signers.as_ref(), args, global).await?;
     let staged = stage::set(&plan, &manifests, args, global).await?;
     let experience = learn(&plan, &opened, signers.as_ref(), global).await;
-    let rehearsed = rehearse(&plan, opened, &staged, experience, args, global).await;
+    let rehearsed = rehearse(&plan, opened, &staged, experience, &mut play, args, global).await;
     let struck = staged.strike(args.keep, global).await;
     let rehearsed = rehearsed?;
     struck?;
-    finish(&plan, rehearsed, &used_recipients, signer.as_ref(), args, global).await
+    finish(&plan, rehearsed, &play, &used_recipients, signer.as_ref(), args, global).await
 }
 
 /// A drill that was run, and not yet told.
@@ -157,15 +175,42 @@ async fn rehearse(
     opened: Vec<Opened>,
     staged: &Staged,
     experience: Experience,
+    play: &mut Play,
     args: &RunArgs,
     global: &Global,
 ) -> Result<Rehearsed> {
-    let started = global.now();
+    let mut started = global.now();
+    let mut restored = restore_of(plan, &opened, staged, experience.clone(), args, global).run().await?;
+    if restored.summary.status == RestoreStatus::Complete
+        && let Some(lost) = play.lose(staged).await?
+    {
+        // The incident is the loss of the namespace; what was there before had to be set up.
+        started = global.now();
+        restored = restore_of(plan, &opened, staged, experience, args, global).run().await?;
+        play.found(&lost, staged).await?;
+    }
+    let comparisons = match global.cancel.is_cancelled() {
+        true => Vec::new(),
+        false => compare(plan, &opened, staged, global).await?,
+    };
+    let targets = staged.targets.clone();
+    Ok(Rehearsed { started, finished: global.now(), restored, opened, targets, comparisons })
+}
+
+/// A restore of the opened backups into what is staged, whose incident begins now.
+pub(super) fn restore_of(
+    plan: &Arc<RestorePlan>,
+    opened: &[Opened],
+    staged: &Staged,
+    experience: Experience,
+    args: &RunArgs,
+    global: &Global,
+) -> Restore {
     let sites = opened
         .iter()
         .zip(&staged.clusters)
         .map(|(opened, cluster)| Site { backup: opened.backup.clone(), cluster: cluster.clone() });
-    let restore = Restore {
+    Restore {
         plan: plan.clone(),
         sites: sites.collect(),
         conflict: Conflict::default(),
@@ -174,7 +219,7 @@ async fn rehearse(
         dry_run: false,
         stage: Some(staged.stage),
         left_out: Default::default(),
-        incident_start: started,
+        incident_start: global.now(),
         clock: Arc::new(SystemClock),
         operator: Arc::new(person::Person::new(args.yes, None)),
         journal: Arc::new(Journal::none(global.progress())),
@@ -183,24 +228,18 @@ async fn rehearse(
         progress: global.progress(),
         watcher: live::watcher(global),
         cancel: global.cancel.clone(),
-    };
-    let restored = restore.run().await?;
-    let comparisons = match global.cancel.is_cancelled() {
-        true => Vec::new(),
-        false => compare(&opened, staged, global).await?,
-    };
-    let targets = staged.targets.clone();
-    Ok(Rehearsed { started, finished: global.now(), restored, opened, targets, comparisons })
+    }
 }
 
 /// Compares every backup with the cluster that it was restored into.
 async fn compare(
+    plan: &RestorePlan,
     opened: &[Opened],
     staged: &Staged,
     global: &Global,
 ) -> Result<Vec<(String, Result<Difference, String>)>> {
     let mut comparisons = Vec::new();
-    for (opened, cluster) in opened.iter().zip(&staged.clusters) {
+    for (target, (opened, cluster)) in opened.iter().zip(&staged.clusters).enumerate() {
         let of = opened.backup.manifest.cluster.clone();
         let Some(cluster) = cluster else {
             comparisons.push((of, Err("the plan needs no cluster".into())));
@@ -208,10 +247,13 @@ async fn compare(
         };
         let scopes = stored_scopes(&opened.backup).await?;
         let progress = global.progress();
+        let remap = Remap::new(plan);
+        let only = staged.only.as_ref().map(|only| only.of.as_str());
+        let way = Way { remap: &remap, stage: Some(staged.stage), only, plan: Some((plan, target)) };
         let compared = tokio::select! {
             biased;
             () = global.cancel.cancelled() => Err("the drill was stopped".to_string()),
-            compared = with_cluster(&opened.backup, cluster, &scopes, progress.as_ref()) => Ok(compared?),
+            compared = with_cluster(&opened.backup, cluster, &scopes, way, progress.as_ref()) => Ok(compared?),
         };
         comparisons.push((of, compared));
     }
@@ -221,6 +263,7 @@ async fn compare(
 async fn finish(
     plan: &RestorePlan,
     rehearsed: Rehearsed,
+    play: &Play,
     recipients: &[String],
     signer: Option<&Signer>,
     args: &RunArgs,
@@ -228,10 +271,10 @@ async fn finish(
 ) -> Result<(ExerciseReport, bool)> {
     let Rehearsed { started, finished, restored, opened, targets, comparisons } = rehearsed;
     let all: Vec<&Opened> = opened.iter().collect();
-    let report = report(Account {
+    let mut report = report(Account {
         kind: ExerciseKind::Drill,
         id: format!("{}-drill-{}", started.strftime("%Y%m%dT%H%M%SZ"), plan.name),
-        scenario: None,
+        scenario: play.scenario(false),
         plan,
         summary: &restored.summary,
         started,
@@ -245,9 +288,14 @@ async fn finish(
         manifests: opened.iter().map(|opened| &opened.backup.manifest).collect(),
         keys: keys(&all, recipients, signer),
         comparisons,
-        checks: Vec::new(),
+        checks: play.checks.clone(),
         actions: Vec::new(),
     })?;
+    report.scenario = play.scenario(report.verdict.is_good());
+    if args.target == DrillTarget::Namespace && args.keep {
+        report.erasure.status = ErasureStatus::NotInPlan;
+        report.erasure.note = Some("the namespace of the drill was kept".into());
+    }
     if let Some(dir) = &args.report_dir {
         write_folder(&Report::Exercise(Box::new(report.clone())), dir, signer)?;
     }
@@ -269,7 +317,9 @@ async fn sign(
     signer: &Signer,
     global: &Global,
 ) -> Result<bool> {
-    let is_proved = report.verdict.is_good();
+    // One namespace says nothing of the rest of the backup.
+    let is_whole = report.targets.iter().all(|target| target.kind != TargetKind::Namespace);
+    let is_proved = report.verdict.is_good() && is_whole;
     for opened in opened {
         let (backup, at) = (&opened.backup, global.now());
         let cluster = &backup.manifest.cluster;

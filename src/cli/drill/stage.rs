@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
+use super::namespace::DrillNamespace;
 use super::run::RunArgs;
 use crate::cli::Global;
 use crate::cluster::{Access, Cluster};
@@ -23,6 +24,8 @@ pub enum DrillTarget {
     Sandbox,
     /// A scratch cluster.
     Context,
+    /// A namespace of its own in a living cluster.
+    Namespace,
 }
 
 /// Where the programs of a control plane are kept where nobody says otherwise, by custom of its users.
@@ -33,6 +36,7 @@ pub(super) struct Staged {
     pub stage: Stage,
     pub clusters: Vec<Option<Cluster>>,
     pub targets: Vec<Target>,
+    pub only: Option<DrillNamespace>,
     sandboxes: Vec<Sandbox>,
     folder: Option<PathBuf>,
 }
@@ -47,6 +51,7 @@ pub(super) async fn set(
     match args.target {
         DrillTarget::Sandbox => start(plan, args, global).await,
         DrillTarget::Context => connect(plan, manifests, args, global).await,
+        DrillTarget::Namespace => beside(plan, args, global).await,
     }
 }
 
@@ -67,6 +72,7 @@ async fn start(plan: &RestorePlan, args: &RunArgs, global: &Global) -> Result<St
         stage: Stage::ControlPlane,
         clusters: vec![],
         targets: vec![],
+        only: None,
         sandboxes: vec![],
         folder: Some(folder.clone()),
     };
@@ -105,7 +111,21 @@ async fn connect(plan: &RestorePlan, manifests: &[&Manifest], args: &RunArgs, gl
     if targets.is_empty() {
         return Err(Error::usage(format!("plan {} needs no cluster: there is nothing to rehearse in one", plan.name)));
     }
-    Ok(Staged { stage: Stage::Cluster, clusters, targets, sandboxes: vec![], folder: None })
+    Ok(Staged { stage: Stage::Cluster, clusters, targets, only: None, sandboxes: vec![], folder: None })
+}
+
+/// A namespace that is not there yet.
+async fn beside(plan: &RestorePlan, args: &RunArgs, global: &Global) -> Result<Staged> {
+    let only = DrillNamespace::wanted(args)?;
+    let clusters = crate::cli::restore::sites::connect(plan, &args.contexts, &args.cluster, global).await?;
+    let Some(Some(cluster)) = clusters.first() else {
+        return Err(Error::usage("a drill in a namespace needs a cluster"));
+    };
+    let server_version = Some(cluster.version().await?);
+    only.require_absent(cluster).await?;
+    let place = format!("{} in {}", only.there, cluster.server());
+    let targets = vec![Target { name: None, kind: TargetKind::Namespace, place, server_version }];
+    Ok(Staged { stage: Stage::Namespace, clusters, targets, only: Some(only), sandboxes: vec![], folder: None })
 }
 
 impl Staged {
@@ -113,6 +133,12 @@ impl Staged {
     pub async fn strike(mut self, keep: bool, global: &Global) -> Result<()> {
         for sandbox in std::mem::take(&mut self.sandboxes) {
             sandbox.stop().await?;
+        }
+        if let (Some(only), Some(Some(cluster))) = (&self.only, self.clusters.first()) {
+            match keep {
+                true => global.note(format!("namespace {} stays in {}", only.there, cluster.server())),
+                false => only.remove(cluster).await?,
+            }
         }
         let Some(folder) = &self.folder else { return Ok(()) };
         match keep {

@@ -9,13 +9,13 @@ use crate::archive::age::opened_of;
 use crate::cli::Global;
 use crate::cli::diff::stored_scopes;
 use crate::cli::drill::used::{backup_used, keys};
-use crate::drill::comparison::{Difference, with_cluster};
+use crate::drill::comparison::{Difference, Way, with_cluster};
 use crate::drill::report::{Account, report};
 use crate::error::{Context, Result};
 use crate::reader::append_record;
 use crate::report::model::{ExerciseKind, People, Target, TargetKind};
 use crate::report::{Report, record_of, write_folder};
-use crate::restore::{RestoreStatus, RestoreSummary};
+use crate::restore::{Remap, RestoreStatus, RestoreSummary};
 
 /// Writes the report where one is asked for, and records the restore where there is a key to sign that.
 pub(super) async fn tell(
@@ -89,14 +89,16 @@ async fn compare(
     global: &Global,
 ) -> Result<Vec<(String, Result<Difference, String>)>> {
     let mut comparisons = Vec::new();
-    for (opened, cluster) in begun.opened.iter().zip(&begun.clusters) {
+    let remap = Remap::new(&begun.plan);
+    for (target, (opened, cluster)) in begun.opened.iter().zip(&begun.clusters).enumerate() {
         let of = opened.backup.manifest.cluster.clone();
         let compared = match cluster {
             None => Err("the plan needs no cluster".into()),
             Some(_) if summary.status == RestoreStatus::Stopped => Err("the restore was stopped".to_string()),
             Some(cluster) => {
                 let scopes = stored_scopes(&opened.backup).await?;
-                Ok(with_cluster(&opened.backup, cluster, &scopes, global.progress().as_ref()).await?)
+                let way = Way { plan: Some((&begun.plan, target)), ..Way::whole(&remap) };
+                Ok(with_cluster(&opened.backup, cluster, &scopes, way, global.progress().as_ref()).await?)
             }
         };
         comparisons.push((of, compared));

@@ -86,7 +86,7 @@ fn read_schedules(file: &Path) -> Result<Vec<Schedule>> {
     Ok(documents
         .filter_map(|document| match document {
             Document::Schedule(schedule) => Some(*schedule),
-            Document::RestorePlan(_) => None,
+            _ => None,
         })
         .collect())
 }

@@ -13,12 +13,21 @@ fn the_shipped_files_are_sound() {
 }
 
 #[test]
+fn the_shipped_scenarios_lose_each_thing_that_can_be_lost() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut lost: Vec<_> = files.map(|file| read_scenario(&file).unwrap().loss.as_str()).collect();
+    lost.sort_unstable();
+    assert_eq!(lost, ["cluster", "key", "namespace", "tool", "vault"]);
+}
+
+#[test]
 fn the_examples_of_the_documentation_are_sound() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = std::fs::read_to_string(root.join("docs/configuration.md")).unwrap();
     let blocks = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
     let whole: Vec<&str> = blocks.filter(|block| block.starts_with("apiVersion")).collect();
-    assert_eq!(whole.len(), 2);
+    assert_eq!(whole.len(), 3);
     for block in whole {
         parse(block, &root.join("schedules/example.yaml")).unwrap();
     }
@@ -39,6 +48,7 @@ fn every_key_is_documented() {
         known.extend(strange(SCHEDULE, at));
     }
     known.extend(strange(&include, "include: {"));
+    known.extend(keys(wrong(SCENARIO, "spec:\n", &format!("spec:\n  {stranger}: 1\n"))));
     known.extend(keys(wrong(SCHEDULE, "spec:\n", &format!("spec:\n  {stranger}: 1\n"))));
     known.extend(strange(PLAN, "apply: {"));
     known.extend(strange(PLAN, "gate: {"));

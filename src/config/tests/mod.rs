@@ -4,6 +4,7 @@ mod components;
 mod documentation;
 mod files;
 mod plan;
+mod scenario;
 mod schedule;
 mod sources;
 mod steps;
@@ -47,6 +48,15 @@ spec:
     - name: rest
       after: [served]
       apply: {}
+";
+
+const SCENARIO: &str = "\
+apiVersion: ckbackup.io/v1
+kind: Scenario
+metadata: {name: gone}
+spec:
+  loss: namespace
+  namespace: shop
 ";
 
 fn read(text: &str) -> Result<Vec<Document>> {

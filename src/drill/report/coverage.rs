@@ -9,14 +9,18 @@ use crate::report::model::{CoverageRow, Proved};
 use crate::restore::{RestoreSummary, StepStatus, StepSummary};
 use crate::vault::manifest::Manifest;
 
-/// Every row of the component table, gaps first.
+/// Why nothing is known of what is elsewhere in the backup.
+const ONE_NAMESPACE: &str = "this drill restored one namespace only";
+
+/// Every row of the component table, gaps first. With `one_namespace`, nothing else was restored.
 pub fn coverage(
     manifests: &[&Manifest],
     plan: &RestorePlan,
     summary: &RestoreSummary,
     comparisons: &[(String, Result<Difference, String>)],
+    one_namespace: bool,
 ) -> Result<Vec<CoverageRow>> {
-    let seen = Seen { manifests, plan, summary, comparisons };
+    let seen = Seen { manifests, plan, summary, comparisons, one_namespace };
     let mut rows: Vec<CoverageRow> = components()?.iter().map(|component| seen.row(component)).collect();
     let rank = |proved: Proved| Proved::ALL.iter().position(|known| *known == proved);
     rows.sort_by_key(|row| rank(row.proved));
@@ -28,6 +32,7 @@ struct Seen<'a> {
     plan: &'a RestorePlan,
     summary: &'a RestoreSummary,
     comparisons: &'a [(String, Result<Difference, String>)],
+    one_namespace: bool,
 }
 
 impl Seen<'_> {
@@ -73,6 +78,7 @@ impl Seen<'_> {
                 (Proved::NotCovered, "objects: the backup has no source of kind kubernetes".into())
             }
             Compared { equal: 0, missing: 0, changed: 0 } => match why {
+                _ if self.one_namespace => (Proved::NotExercised, format!("objects: {ONE_NAMESPACE}")),
                 Some(why) => (Proved::NotExercised, format!("objects: {why}")),
                 None => (Proved::NotCovered, "objects: none of them is in the backup".into()),
             },
@@ -104,6 +110,7 @@ impl Seen<'_> {
         let steps = self.steps_of(component, by);
         let done = steps.iter().filter(|step| step.status == StepStatus::Done).count();
         match steps.first() {
+            None if self.one_namespace => (Proved::NotExercised, format!("{kind}: {ONE_NAMESPACE}")),
             None => (Proved::Readable, format!("{kind}: the backup has it; the plan has no step that brings it back")),
             Some(_) if done == steps.len() => {
                 let items: u64 = steps.iter().map(|step| step.items.total()).sum();

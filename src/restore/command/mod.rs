@@ -7,12 +7,13 @@ mod influxdb;
 mod outputs;
 mod postgres;
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use self::outputs::Outputs;
 use super::files::require_source;
 use super::scale::{self, Need};
-use super::summary::Outcome;
+use super::summary::{Compared, Outcome};
 use super::work::{Tally, Work};
 use crate::cluster::Cluster;
 use crate::command::{INFLUXDB, Place, Record, shown};
@@ -31,6 +32,8 @@ struct Way<'a> {
     conflict: Conflict,
     /// The step's name.
     name: &'a str,
+    /// What was counted on both sides.
+    compared: Mutex<Vec<Compared>>,
 }
 
 /// What comes back, and what becomes of it.
@@ -45,10 +48,12 @@ pub async fn restore_command(work: &Work, step: usize, wanted: &RestoreCommand) 
     let name = work.plan.steps[step].name.to_string();
     work.progress.begin(&name, Some(outputs.bytes()));
     let conflict = wanted.conflict.unwrap_or(work.conflict);
-    let way = Way { work, wanted, outputs, place, conflict, name: &name };
+    let way = Way { work, wanted, outputs, place, conflict, name: &name, compared: Mutex::default() };
     // Nobody else needs it while the step runs; of one that is cut off, what stands in it by then is told.
     let mut tally = work.tallies[step].lock().await;
-    way.run(cluster, &mut tally).await?;
+    let ran = way.run(cluster, &mut tally).await;
+    tally.compared.extend(way.compared.into_inner().unwrap_or_else(PoisonError::into_inner));
+    ran?;
     let tally = std::mem::take(&mut *tally);
     work.progress.end(&name, &format!("{} (clock: {})", tally.items.words(), work.clock.words()));
     Ok(tally)

@@ -2,9 +2,10 @@
 //! one that is there: until then nothing is lost, whatever goes wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
 
 use super::super::apply::EXISTS;
-use super::super::summary::Outcome;
+use super::super::summary::{Compared, Outcome};
 use super::super::work::Tally;
 use super::outputs::INCOMPLETE;
 use super::{Outcomes, QUESTION, Way, is_written, shown_database as shown};
@@ -132,7 +133,7 @@ impl Way<'_> {
         self.ask_postgres(postgres, MAINTENANCE, &making).await?;
         let loaded = async {
             self.feed(&feed(&postgres.user, &loading), file, (BEGIN, COMMIT)).await?;
-            self.compare_rows(postgres, &loading, record).await
+            self.compare_rows(postgres, &loading, (&database.name, record)).await
         };
         if let Err(e) = loaded.await {
             // Whatever is wrong with that: what went wrong first is told.
@@ -163,7 +164,7 @@ impl Way<'_> {
     }
 
     /// Each table must have as many rows as were saved.
-    async fn compare_rows(&self, postgres: &Postgres, loading: &str, record: &Record) -> Result<()> {
+    async fn compare_rows(&self, postgres: &Postgres, loading: &str, (name, record): (&str, &Record)) -> Result<()> {
         let empty = BTreeMap::new();
         let rows = record.rows.as_ref().unwrap_or(&empty);
         // Some at a time: a command line is not endless.
@@ -174,6 +175,9 @@ impl Way<'_> {
             let counted: BTreeMap<&str, &str> = answer.lines().filter_map(|line| line.rsplit_once('\t')).collect();
             for (table, saved) in tables {
                 let found = counted.get(table.as_str()).copied().unwrap_or("no");
+                let rows =
+                    Compared::new(format!("rows in {name}: {table}"), **saved, found.parse().unwrap_or_default());
+                self.compared.lock().unwrap_or_else(PoisonError::into_inner).push(rows);
                 if found != saved.to_string() {
                     return Err(Error::failed(format!("table {table} has {found} rows, and {saved} were saved")));
                 }

@@ -15,7 +15,7 @@ use self::contents::Held;
 use self::kept::Present;
 use self::target::{Restorer, Target};
 use super::files::{of_the_backup, require_source};
-use super::summary::Outcome;
+use super::summary::{Compared, Outcome};
 use super::work::{Tally, Work};
 use crate::config::{Conflict, RestoreElasticsearch};
 use crate::elastic::{Elastic, KEPT, Saved};
@@ -80,6 +80,13 @@ impl Way<'_> {
         refuse_collisions(&targets)?;
         for target in &targets {
             let done = restorer.restore(target).await?;
+            if !self.work.dry_run
+                && matches!(done.outcome, Outcome::Created | Outcome::Updated | Outcome::Unchanged)
+                && let Some(expected) = target.count()
+            {
+                let found = restorer.count(target).await?;
+                tally.compared.push(Compared::new(format!("documents in {}", target.to), expected, found));
+            }
             tally.add(self.name, &target.shown(), done.outcome);
             tally.notes.extend(done.notes);
             if !done.is_whole {

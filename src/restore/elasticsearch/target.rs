@@ -87,7 +87,7 @@ impl Target<'_> {
     }
 
     /// Documents that it had; none when not all of them were saved.
-    fn count(&self) -> Option<u64> {
+    pub fn count(&self) -> Option<u64> {
         self.parts.iter().map(|(_, index)| index.count).sum()
     }
 
@@ -144,6 +144,12 @@ impl Restorer<'_> {
             None => Done { outcome, notes, is_whole: true },
             Some(why) => Done { notes, ..done(Outcome::Failed(why)) },
         })
+    }
+
+    /// How many documents are in its place.
+    pub async fn count(&self, target: &Target<'_>) -> Result<u64> {
+        let answer = self.server.get(&format!("{}/_count", target.path())).await?;
+        answer["count"].as_u64().ok_or_else(|| Error::failed(format!("count the documents of {}: {answer}", target.to)))
     }
 
     async fn look(&self, target: &Target<'_>) -> Result<Place> {

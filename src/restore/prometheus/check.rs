@@ -8,6 +8,7 @@ use reqwest::Method;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::super::summary::Compared;
 use crate::config::PrometheusCheck;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
@@ -26,8 +27,12 @@ const MARKERS: u64 = 10;
 /// Queries at the same time, out of the twenty that Prometheus takes unless it is told otherwise.
 const AT_ONCE: usize = 4;
 
-/// What a Prometheus that serves the data does not have.
-pub(super) async fn ask(check: &PrometheusCheck, blocks: &[Metrics]) -> Result<Vec<String>> {
+/// What a Prometheus that serves the data does not have. What was asked for is noted.
+pub(super) async fn ask(
+    check: &PrometheusCheck,
+    blocks: &[Metrics],
+    compared: &mut Vec<Compared>,
+) -> Result<Vec<String>> {
     let endpoint = Endpoint::new(&check.url, &check.access)?;
     wait_until_ready(&endpoint, check.timeout).await?;
     let open_left = has_open_left_ranges(&endpoint).await?;
@@ -36,12 +41,13 @@ pub(super) async fn ask(check: &PrometheusCheck, blocks: &[Metrics]) -> Result<V
         let found = count(&endpoint, block, open_left).await?;
         let of = [("samples", found.samples, block.samples), ("series", found.series, block.series)];
         for (what, found, restored) in of.into_iter().filter(|(what, ..)| *what == "samples" || !found.is_least) {
-            if found > restored || found < restored - restored / MARKERS {
+            let equal = found <= restored && found >= restored - restored / MARKERS;
+            let what = format!("{what} from {} to {}", block.first, block.last);
+            compared.push(Compared { equal, by_query: true, ..Compared::new(&what, restored, found) });
+            if !equal {
                 problems.push(format!(
-                    "{} has {found} {what} from {} to {}, and the block that was restored {restored}",
+                    "{} has {found} {what}, and the block that was restored {restored}",
                     endpoint.shown(),
-                    block.first,
-                    block.last,
                 ));
             }
         }

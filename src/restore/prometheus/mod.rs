@@ -9,7 +9,7 @@ mod writer;
 
 use self::silences::restore_silences;
 use super::files::{of_the_backup, require_source};
-use super::summary::Failure;
+use super::summary::{Compared, Failure};
 use super::tree::{self, Planned};
 use super::work::{Tally, Work};
 use crate::config::{BlocksTo, RestorePrometheus};
@@ -64,7 +64,7 @@ async fn restore_blocks(
         },
     };
     let problems = match found {
-        Ok(found) => problems_of(wanted, source, &found).await,
+        Ok(found) => problems_of(wanted, source, &found, &mut tally.compared).await,
         Err(e) => Err(e),
     };
     // What was written stays counted.
@@ -92,10 +92,20 @@ fn whole_blocks(planned: &Planned) -> Vec<String> {
 }
 
 /// What is wrong with what was restored.
-async fn problems_of(wanted: &RestorePrometheus, source: &SourceRecord, found: &[Metrics]) -> Result<Vec<String>> {
+async fn problems_of(
+    wanted: &RestorePrometheus,
+    source: &SourceRecord,
+    found: &[Metrics],
+    compared: &mut Vec<Compared>,
+) -> Result<Vec<String>> {
     let mut problems = Vec::new();
     let sum = |get: fn(&Metrics) -> u64| found.iter().map(get).sum::<u64>();
     let all = (found.len() as u64, sum(|m| m.series), sum(|m| m.samples));
+    if let Some(expected) = &source.contents.metrics {
+        compared.push(Compared::new("blocks", expected.blocks, all.0));
+        compared.push(Compared::new("series in blocks", expected.series, all.1));
+        compared.push(Compared::new("samples in blocks", expected.samples, all.2));
+    }
     if let Some(expected) = &source.contents.metrics
         && all != (expected.blocks, expected.series, expected.samples)
     {
@@ -112,7 +122,7 @@ async fn problems_of(wanted: &RestorePrometheus, source: &SourceRecord, found: &
         ));
     }
     if let Some(wanted) = &wanted.check {
-        problems.extend(check::ask(wanted, found).await?);
+        problems.extend(check::ask(wanted, found, compared).await?);
     }
     Ok(problems)
 }
