@@ -95,7 +95,7 @@ async fn in_the_vault(
     let identities = args.identity.require(global).await?;
     let signers = args.trust.read(global)?;
     let vault = args.place.open_vault(None, global).await?;
-    let (id, begin) = find(&args.restore, state, &vault, &identities).await?;
+    let (id, begin) = find(&args.restore, state, &vault, &identities, signers.is_some(), global.now()).await?;
     let target = begin.targets.first();
     let target = target.ok_or_else(|| Error::integrity(format!("the journal of restore {id} names no backup")))?;
     let opened = open(&vault, target, &identities, signers.as_ref(), global).await?;

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::error::Result;
 use crate::reader::records;
 use crate::report::ExerciseReport;
-use crate::report::model::StepOutcome;
+use crate::report::model::{StepOutcome, StepReport};
 use crate::restore::{Experience, Took};
 use crate::vault::Vault;
 use crate::vault::quarter::Quarter;
@@ -36,12 +36,19 @@ pub async fn experience(
     Ok(Experience::default())
 }
 
+/// Whether a step tells how long it takes: not where nobody was really asked, nor where most was there already.
+fn tells(step: &StepReport) -> bool {
+    match step.kind.as_str() {
+        "manual" => step.people_seconds >= 1.0,
+        "apply" => step.items.unchanged <= step.items.created,
+        _ => true,
+    }
+}
+
 /// Steps that came to their end.
 fn of(report: &ExerciseReport) -> Experience {
-    let done = report.steps.iter().filter(|step| step.outcome == StepOutcome::Done);
-    let took = |step: &crate::report::model::StepReport| Took {
-        seconds: step.machine_seconds + step.people_seconds,
-        items: step.items.total(),
-    };
+    let done = report.steps.iter().filter(|step| step.outcome == StepOutcome::Done && tells(step));
+    let took =
+        |step: &StepReport| Took { seconds: step.machine_seconds + step.people_seconds, items: step.items.total() };
     Experience { steps: done.map(|step| (step.name.clone(), took(step))).collect() }
 }

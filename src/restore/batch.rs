@@ -99,8 +99,12 @@ pub async fn to_do(work: &Work, step: usize, frame: usize, mine: &[Entry]) -> Ve
 }
 
 async fn count_again(work: &Work, step: usize, batch: &Batch) {
+    let is_first = work.counted.lock().await.insert((step, batch.frame, batch.first));
     let mut tally = work.tallies[step].lock().await;
-    tally.items.add(&batch.items);
+    let Items { created, updated, unchanged, .. } = batch.items;
+    // By an earlier try of this step it was counted already, and is found there now.
+    let found = Items { created: 0, updated: 0, unchanged: created + updated + unchanged, ..batch.items };
+    tally.items.add(if is_first { &batch.items } else { &found });
     for (rule, skipped) in &batch.skipped {
         *tally.skipped.entry(rule.clone()).or_default() += skipped.len() as u64;
     }

@@ -23,6 +23,8 @@ pub struct Board {
 
 struct State {
     steps: Vec<Standing>,
+    /// When the plan's gate opened, since the incident began.
+    opened: Option<Duration>,
     /// For how long objects were being written.
     writing: Duration,
     last_look: Instant,
@@ -32,14 +34,15 @@ struct State {
 enum Standing {
     Waiting,
     Running { since: Instant, done: u64 },
-    Ended { took: Duration, done: u64 },
+    Ended { took: Duration, items: Items },
 }
 
 impl Standing {
     fn done(self) -> u64 {
         match self {
             Standing::Waiting => 0,
-            Standing::Running { done, .. } | Standing::Ended { done, .. } => done,
+            Standing::Running { done, .. } => done,
+            Standing::Ended { items, .. } => items.total(),
         }
     }
 }
@@ -48,7 +51,7 @@ impl Board {
     /// Nothing has begun.
     pub fn new(plan: Arc<RestorePlan>, objects: Vec<u64>, known: Experience) -> Board {
         let steps = vec![Standing::Waiting; objects.len()];
-        let state = State { steps, writing: Duration::ZERO, last_look: Instant::now() };
+        let state = State { steps, opened: None, writing: Duration::ZERO, last_look: Instant::now() };
         Board { plan, objects, known, state: Mutex::new(state) }
     }
 
@@ -61,14 +64,19 @@ impl Board {
         self.state().steps[step] = Standing::Running { since: Instant::now(), done: 0 };
     }
 
-    /// A step ended, with so many objects.
-    pub fn end(&self, step: usize, done: u64) {
+    /// The plan's gate opened, so long after the incident began.
+    pub fn open(&self, after: Duration) {
+        self.state().opened = Some(after);
+    }
+
+    /// A step ended, with its objects.
+    pub fn end(&self, step: usize, items: Items) {
         let mut state = self.state();
         let took = match state.steps[step] {
             Standing::Running { since, .. } => since.elapsed(),
             _ => Duration::ZERO,
         };
-        state.steps[step] = Standing::Ended { took, done };
+        state.steps[step] = Standing::Ended { took, items };
     }
 
     /// Looks at what is done by now. All objects so far.
@@ -79,6 +87,10 @@ impl Board {
         state.last_look = Instant::now();
         let mut is_writing = false;
         for (step, planned) in self.plan.steps.iter().enumerate() {
+            if let Standing::Ended { items, .. } = &state.steps[step] {
+                all.add(items);
+                continue;
+            }
             // One that is held is being written to for long: what was seen of it last still holds.
             let Ok(tally) = works[planned.target].tallies[step].try_lock() else { continue };
             let items = tally.items;
@@ -116,7 +128,8 @@ impl Board {
         let estimates = self.estimates();
         let progressed: Vec<Progressed> = self.state().steps.iter().map(|s| progressed(*s)).collect();
         let (plan, objects) = (self.plan.as_ref(), self.objects.as_slice());
-        Outlook { plan, progressed: &progressed, objects, estimates: &estimates, elapsed }.forecast()
+        let opened = self.state().opened;
+        Outlook { plan, progressed: &progressed, objects, estimates: &estimates, elapsed, opened }.forecast()
     }
 }
 

@@ -26,6 +26,11 @@ impl RtoClock {
         Duration::try_from(self.clock.now().duration_since(self.incident_start)).unwrap_or_default()
     }
 
+    /// How long after the begin of the incident that was.
+    pub fn since(&self, moment: Timestamp) -> Duration {
+        Duration::try_from(moment.duration_since(self.incident_start)).unwrap_or_default()
+    }
+
     /// `3m12s of 4h`.
     pub fn words(&self) -> String {
         let seconds = Duration::from_secs(self.elapsed().as_secs());

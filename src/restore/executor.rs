@@ -1,9 +1,11 @@
 //! Runs the steps of a plan as a graph: each begins when all that it comes after are done.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -115,22 +117,26 @@ impl Executor {
                 finished.map_err(|e| Error::failed("run a step").because(e))?;
             self.note_end(step, &summary, &failed);
             if self.plan.usable == Some(step) && summary.status == StepStatus::Done {
-                usable = Some(self.tell_usable());
+                usable = Some(self.tell_usable(&summary));
             }
             steps.blocking[step] = !goes_on;
             steps.ended[step] = Some(summary);
             failures.extend(failed);
         }
         let stopped = cancel.is_cancelled() || self.journal.taken_over().is_cancelled() || self.is_any_lost();
+        // Whoever goes on with it puts right what is otherwise in the cluster only meanwhile.
+        let is_ours = !self.journal.taken_over().is_cancelled();
         failures.extend(self.last_owners(stopped).await);
-        let at_the_end = self.scale_back(stopped).await;
+        let at_the_end = if is_ours { self.scale_back(stopped).await } else { AtTheEnd::default() };
         failures.extend(at_the_end.failed.into_iter().map(|(object, why)| Failure {
             step: "scale".into(),
             object,
             why,
         }));
         meanwhile.shutdown().await;
-        failures.extend(self.put_back_webhooks(true).await);
+        if is_ours {
+            failures.extend(self.put_back_webhooks(true).await);
+        }
         let mut all = Vec::with_capacity(count);
         for (step, summary) in steps.ended.into_iter().enumerate() {
             all.push(match summary {
@@ -172,7 +178,7 @@ impl Executor {
                 } else {
                     self.board.begin(step);
                     let executor = self.clone();
-                    running.spawn(async move { run_step(&executor, step).await });
+                    running.spawn(async move { run_or_fail(&executor, step).await });
                 }
             }
         }
@@ -188,7 +194,7 @@ impl Executor {
     }
 
     fn note_end(&self, step: usize, summary: &StepSummary, failures: &[Failure]) {
-        self.board.end(step, summary.items.total());
+        self.board.end(step, summary.items);
         self.journal.note(&Entry::StepEnded { summary: Box::new(summary.clone()), failures: failures.to_vec() });
         let at = self.work(step).clock.clock.now();
         self.watcher.see(&Event::StepEnd { at, step: Box::new(summary.clone()) });
@@ -201,9 +207,13 @@ impl Executor {
         self.watcher.see(&Event::Progress { at: clock.clock.now(), items, forecast });
     }
 
-    fn tell_usable(&self) -> Duration {
+    /// The gate opened. It may have been open before the restore was resumed: then that is what counts.
+    fn tell_usable(&self, gate: &StepSummary) -> Duration {
         let clock = &self.works[0].clock;
-        let after = clock.elapsed();
+        let before = self.earlier.steps.get(&gate.name).filter(|(before, _)| before.status == StepStatus::Done);
+        let opened = before.and_then(|(before, _)| before.ended);
+        let after = opened.map_or_else(|| clock.elapsed(), |opened| clock.since(opened));
+        self.board.open(after);
         self.watcher.see(&Event::Usable { at: clock.clock.now(), after_seconds: super::rounded(after.as_secs_f64()) });
         after
     }
@@ -219,6 +229,12 @@ impl Executor {
         failures.extend(failed);
         let remapped = remapped.into_list();
         StepSummary { status, items, skipped, standing, remapped, note: Some(note.into()), ..blank(self, step) }
+    }
+
+    /// Puts right what is otherwise in the cluster only meanwhile, where the restore does not come to its steps.
+    pub async fn put_right(&self, stopped: bool) {
+        self.scale_back(stopped).await;
+        self.put_back_webhooks(true).await;
     }
 
     /// What steps had scaled to zero, and none has scaled back.
@@ -284,6 +300,17 @@ impl Executor {
         }
         tally.into_inner().failures
     }
+}
+
+/// A step that ends by a fault of the program itself has failed, and what is otherwise in the cluster only meanwhile is put right.
+async fn run_or_fail(executor: &Executor, step: usize) -> Ended {
+    let ended = AssertUnwindSafe(run_step(executor, step)).catch_unwind().await;
+    ended.unwrap_or_else(|_| {
+        let why = "it ended by a fault of ckbackup itself; please report what stands above";
+        let summary = StepSummary { status: StepStatus::Failed, note: Some(why.into()), ..blank(executor, step) };
+        let failure = Failure { step: summary.name.clone(), object: summary.name.clone(), why: why.into() };
+        Ended { step, summary, failures: vec![failure], goes_on: false }
+    })
 }
 
 /// Objects of each step of a plan.

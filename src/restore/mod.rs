@@ -49,6 +49,7 @@ mod write;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -64,8 +65,8 @@ use self::executor::{Done, Executor, all_items, objects_of};
 pub use self::forecast::{Basis, Course, Estimate, Experience, Forecast, Outlook, Progressed, Took, estimate};
 pub use self::gate::{Closed, check};
 pub use self::journal::{
-    Ack, Answer, Begin, BeginTarget, Earlier, Entry, JOURNAL_VERSION, Journal, Reading, RestoreId, StateFolder,
-    VaultPlace, all_in_vault, give_ack, peek_begin, read as read_journal,
+    Ack, Answer, Begin, BeginTarget, Earlier, Entry, JOURNAL_VERSION, Journal, LocalFile, Reading, RestoreId,
+    StateFolder, VaultPlace, all_in_vault, give_ack, peek_begin, read as read_journal,
 };
 use self::limit::Limiter;
 pub use self::order::{RANKS, Rank, rank};
@@ -89,6 +90,9 @@ use crate::error::{Context, Error, Result};
 use crate::progress::Progress;
 use crate::reader::OpenBackup;
 use crate::storage::StoreSettings;
+
+/// How long the end of the journal may take to come into the vault.
+const LAST_UPLOAD: Duration = Duration::from_secs(20);
 
 /// What becomes of a step that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,11 +178,17 @@ impl Restore {
         let begin = std::time::Instant::now();
         let (dry_run, cancel) = (self.dry_run, self.cancel.clone());
         let executor = Arc::new(self.prepare().await?);
-        let obstacles = executor.look_ahead(&cancel).await?;
         let predicted = executor.board.forecast(executor.works[0].clock.elapsed());
         let end = CancellationToken::new();
         let keeping = tokio::spawn(executor.journal.clone().keep_up(end.clone()));
-        let done = executor.run(cancel).await;
+        let looked = executor.look_ahead(&cancel).await;
+        let (obstacles, done) = match looked {
+            Ok(obstacles) => (obstacles, executor.run(cancel).await),
+            Err(e) => {
+                executor.put_right(false).await;
+                (Vec::new(), Err(e))
+            }
+        };
         let ended = match done {
             Ok(done) => done,
             Err(e) => {
@@ -190,8 +200,8 @@ impl Restore {
         summary.obstacles = obstacles;
         executor.journal.note(&Entry::Ended { at: executor.works[0].clock.clock.now(), status: summary.status });
         end.cancel();
-        // A panic in it is told by the runtime; the restore is done all the same.
-        let _ = keeping.await;
+        // The vault may be out of reach by now; what is on this machine is enough. The restore is done all the same.
+        let _ = tokio::time::timeout(LAST_UPLOAD, keeping).await;
         let broken = executor.works[0].broken.lock().await.take();
         Ok(Restored { summary, broken })
     }
@@ -226,6 +236,7 @@ impl Restore {
                 lost: CancellationToken::new(),
                 journal: self.journal.clone(),
                 earlier: earlier.clone(),
+                counted: Default::default(),
                 present: Default::default(),
                 interim: Default::default(),
                 progress: self.progress.clone(),

@@ -21,7 +21,7 @@ use super::rehearsal::not_exercised;
 use super::summary::{Failure, Items, StepStatus, StepSummary};
 use super::work::{Tally, Work};
 use super::{Decision, rounded, scale};
-use crate::config::{Action, Manual, OnFailure, When, format_duration};
+use crate::config::{Action, Manual, OnFailure, Scale, ScaleTo, When, format_duration};
 use crate::error::Result;
 
 /// Why a request that may change something twice is not sent again by itself.
@@ -124,9 +124,12 @@ impl Running<'_> {
     /// may have changed them meanwhile.
     fn done_before(&self) -> Option<Ended> {
         let (summary, failures) = self.executor.earlier.steps.get(&self.name)?;
-        let is_done = matches!(summary.status, StepStatus::Done | StepStatus::LeftOut | StepStatus::NotExercised);
-        let is_looked_at = matches!(self.action(), Action::Apply(_) | Action::Gate(_) | Action::Scale(_));
-        (is_done && !is_looked_at).then(|| Ended {
+        let is_looked_at = match self.action() {
+            Action::Apply(_) | Action::Gate(_) => true,
+            Action::Scale(scale) => !self.was_scaled_back(scale),
+            _ => false,
+        };
+        (is_over(summary.status) && !is_looked_at).then(|| Ended {
             step: self.step,
             summary: summary.clone(),
             failures: failures.clone(),
@@ -134,10 +137,23 @@ impl Running<'_> {
         })
     }
 
+    /// Whether a later step had scaled the workloads back: they are in use again, and must not go to zero once more.
+    fn was_scaled_back(&self, scale: &Scale) -> bool {
+        let steps = self.executor.plan.steps.iter().filter(|step| match &step.action {
+            Action::Scale(other) => {
+                other.to == ScaleTo::Former && other.workloads.iter().any(|w| scale.workloads.contains(w))
+            }
+            _ => false,
+        });
+        let mut ended = steps.filter_map(|step| self.executor.earlier.steps.get(step.name.as_str()));
+        ended.any(|(summary, _)| is_over(summary.status))
+    }
+
     /// Whether a request that must not be sent twice may have been, before the restore was cut off.
     fn may_have_been_sent(&self) -> bool {
         let earlier = &self.executor.earlier;
-        let was_cut_off = earlier.began.contains(&self.name) && !earlier.steps.contains_key(&self.name);
+        let ended_well = |(summary, _): &(StepSummary, Vec<Failure>)| is_over(summary.status);
+        let was_cut_off = earlier.began.contains(&self.name) && !earlier.steps.get(&self.name).is_some_and(ended_well);
         was_cut_off && matches!(self.action(), Action::Http(request) if !request.method.is_idempotent())
     }
 
@@ -182,7 +198,11 @@ impl Running<'_> {
     }
 
     async fn try_until_done(&mut self) -> (Tried, u32) {
-        let tries = self.flow().tries;
+        let mut tries = self.flow().tries;
+        if matches!(self.action(), Action::Http(request) if !request.method.is_idempotent()) {
+            // It may have been done, and would be done twice.
+            tries.most = 1;
+        }
         let mut before = Items::default();
         for attempt in 1.. {
             let (at, step, kind) = (self.now(), self.name.clone(), self.action().as_str().to_string());
@@ -334,6 +354,11 @@ impl Running<'_> {
         };
         Ended { step: self.step, summary, failures, goes_on }
     }
+}
+
+/// Whether a step is over and done with.
+fn is_over(status: StepStatus) -> bool {
+    matches!(status, StepStatus::Done | StepStatus::LeftOut | StepStatus::NotExercised)
 }
 
 /// A step of which nothing came yet.

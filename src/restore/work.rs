@@ -1,6 +1,6 @@
 //! What the steps of a restore share, and what comes of each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
@@ -59,6 +59,8 @@ pub struct Work {
     pub journal: Arc<Journal>,
     /// What was done before the restore was resumed.
     pub earlier: Arc<Earlier>,
+    /// Batches of the journal that were counted: step, frame, first object.
+    pub counted: Mutex<HashSet<(usize, usize, u32)>>,
     /// What is in the target, where a restore is gone on with.
     pub present: Present,
     /// What the plan changes in objects.

@@ -14,7 +14,8 @@ use super::stage::{self, DrillTarget, Staged};
 use super::used::{backup_used, keys};
 use crate::archive::age::opened_of;
 use crate::cli::diff::stored_scopes;
-use crate::cli::restore::begin::learn;
+use crate::cli::restore::begin::{learn, refuse_unanswered};
+use crate::cli::restore::report::refuse_folder;
 use crate::cli::restore::sites::{self, Opened};
 use crate::cli::restore::{live, person};
 use crate::cli::shared::{AttestArgs, ClusterArgs, IdentityArgs, PlaceArgs, TrustArgs};
@@ -27,7 +28,7 @@ use crate::drill::report::{Account, report};
 use crate::error::{Context, Kind, Result};
 use crate::reader::{Counted, append_record, attest};
 use crate::report::model::{
-    ErasureStatus, ExerciseKind, ExerciseReport, People, TargetKind, Verdict, VerificationOutcome,
+    ErasureStatus, ExerciseKind, ExerciseReport, People, TargetKind, Verdict, VerificationKind, VerificationOutcome,
 };
 use crate::report::{Report, record_of, write_folder};
 use crate::restore::{Earlier, Experience, Journal, Remap, Restore, RestoreStatus, Restored, Site};
@@ -137,6 +138,7 @@ async fn drill(args: &RunArgs, global: &Global) -> Result<(ExerciseReport, bool)
     let identities = args.identity.require(global).await?;
     let signers = args.trust.read(global)?;
     let signer = args.attest.read(global)?;
+    refuse_folder(args.report_dir.as_deref())?;
     let (vault, cluster) = match plan.targets.is_empty() {
         true => args.place.open(args.schedule.as_deref(), global).await?,
         false => (args.place.open_vault(args.schedule.as_deref(), global).await?, String::new()),
@@ -150,6 +152,9 @@ async fn drill(args: &RunArgs, global: &Global) -> Result<(ExerciseReport, bool)
     let recipients: Vec<String> = opened.iter().flat_map(|opened| opened.backup.manifest.recipients.clone()).collect();
     let used_recipients = opened_of(&recipients, &identities);
     let manifests: Vec<_> = opened.iter().map(|opened| &opened.backup.manifest).collect();
+    if args.target != DrillTarget::Sandbox {
+        refuse_unanswered(&plan, args.yes)?;
+    }
     play.before(&plan, &opened, signers.as_ref(), args, global).await?;
     let staged = stage::set(&plan, &manifests, args, global).await?;
     let experience = learn(&plan, &opened, signers.as_ref(), global).await;
@@ -320,6 +325,7 @@ async fn sign(
     // One namespace says nothing of the rest of the backup.
     let is_whole = report.targets.iter().all(|target| target.kind != TargetKind::Namespace);
     let is_proved = report.verdict.is_good() && is_whole;
+    let mut attested = 0;
     for opened in opened {
         let (backup, at) = (&opened.backup, global.now());
         let cluster = &backup.manifest.cluster;
@@ -327,21 +333,19 @@ async fn sign(
         append_record(backup.vault(), signer, cluster, &plan.name, at, body)
             .await
             .context(|| "record the drill".into())?;
-        if !is_proved {
+        // Its own objects must have come back: what was not exercised proves nothing.
+        let own = report.verifications.iter().find(|v| v.kind == VerificationKind::Objects && v.subject == *cluster);
+        let equal = own.filter(|own| own.outcome == VerificationOutcome::Passed).map_or(0, |own| own.equal);
+        if !is_proved || equal == 0 {
             continue;
         }
-        let verified: Vec<_> =
-            report.verifications.iter().filter(|v| v.outcome == VerificationOutcome::Passed).collect();
-        let compared = verified.iter().map(|v| v.compared).sum();
-        let counted = Counted {
-            objects: compared,
-            bytes: backup.manifest.sources.iter().map(|source| source.bytes).sum(),
-            members: Some(compared),
-        };
+        attested += 1;
+        let objects = backup.manifest.sources.iter().filter(|source| source.kind == "kubernetes");
+        let counted = Counted { objects: equal, bytes: objects.map(|source| source.bytes).sum(), members: Some(equal) };
         let digest = opened.digest;
         attest(backup.vault(), backup.folder(), digest, signer, Level::Restored, counted, at).await?;
     }
-    Ok(is_proved)
+    Ok(attested == opened.len())
 }
 
 fn human(told: &Told, form: Output) -> String {

@@ -62,6 +62,7 @@ pub(super) async fn look(args: &LookArgs, global: &Global) -> Result<LookedAt> {
         objects: &objects,
         estimates: &estimates,
         elapsed: Duration::ZERO,
+        opened: None,
     };
     let (spans, forecast) = (outlook.spans(), outlook.forecast());
     Ok(LookedAt { objects, estimates, spans, forecast, held, plan })

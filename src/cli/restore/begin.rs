@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::sites::{self, Opened};
 use super::stored_plan::{Unpacked, stored_plan};
-use super::{RestoreArgs, parse_start, person};
+use super::{RestoreArgs, parse_start, person, report};
 use crate::cli::Global;
 use crate::cli::choose::choose;
 use crate::cluster::Cluster;
@@ -80,6 +80,7 @@ pub(super) async fn begin(args: &RestoreArgs, global: &Global) -> Result<Begun> 
         }
     };
     refuse_questions(&plan, args)?;
+    report::check(args, global)?;
     let clusters = match early {
         Some(clusters) => clusters,
         None => sites::connect(&plan, &args.targets, &args.target, global).await?,
@@ -149,7 +150,8 @@ pub(in crate::cli) async fn learn(
 fn open_journal(id: &RestoreId, opened: &[Opened], begin: Begin, global: &Global) -> Result<Arc<Journal>> {
     let state = global.state_folder();
     let place = VaultPlace::beside(&opened[0].backup)?;
-    let journal = Journal::open(&state, id, place, 0, Default::default(), global.progress())?;
+    let local = Journal::hold(&state, id, global.progress().as_ref())?;
+    let journal = Journal::open((&state, id), local, place, None, global.progress())?;
     journal.note(&Entry::Begin(Box::new(begin)));
     Ok(journal)
 }
@@ -175,6 +177,13 @@ fn describe(
         tool_version: env!("CARGO_PKG_VERSION").into(),
         incident_start,
         plan: plan.name.to_string(),
+        folder: plan
+            .path
+            .parent()
+            .and_then(|folder| std::path::absolute(folder).ok())
+            .unwrap_or_default()
+            .display()
+            .to_string(),
         files: std::iter::once(own).chain(plan.nested.iter().cloned()).collect(),
         runbooks: runbooks(plan),
         targets,
@@ -265,10 +274,14 @@ fn after(plan: &RestorePlan, first: usize) -> Vec<bool> {
 
 /// Without a terminal nobody can answer, and a restore must not stop half-way to find that out.
 pub(super) fn refuse_questions(plan: &RestorePlan, args: &RestoreArgs) -> Result<()> {
+    refuse_unanswered(plan, args.yes || args.dry_run || args.await_ack)
+}
+
+/// The same for a drill, whose steps nobody can confirm from elsewhere.
+pub(in crate::cli) fn refuse_unanswered(plan: &RestorePlan, is_answered: bool) -> Result<()> {
     let manual = plan.steps.iter().find(|s| matches!(s.action, Action::Manual(_)));
-    let is_answered = args.yes || args.dry_run || args.await_ack || person::is_there();
     match manual {
-        Some(step) if !is_answered => Err(Error::usage(format!(
+        Some(step) if !is_answered && !person::is_there() => Err(Error::usage(format!(
             "step {} of plan {} needs a person, and there is no terminal",
             step.name, plan.name
         ))

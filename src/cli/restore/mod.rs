@@ -3,7 +3,7 @@
 pub(super) mod begin;
 pub(super) mod live;
 pub(super) mod person;
-mod report;
+pub(super) mod report;
 pub(super) mod resume;
 pub(super) mod sites;
 pub(super) mod stored_plan;
@@ -52,7 +52,7 @@ pub struct RestoreArgs {
     #[arg(long, value_name = "NAME")]
     pub plan: Option<String>,
     /// Go on with a restore that was cut off: its id, or the newest one
-    #[arg(long, value_name = "ID", num_args = 0..=1, default_missing_value = "latest", conflicts_with_all = ["file", "plan", "backup", "dry_run", "incident_start"])]
+    #[arg(long, value_name = "ID", num_args = 0..=1, default_missing_value = "latest", conflicts_with_all = ["file", "plan", "backup", "dry_run", "incident_start", "conflict"])]
     pub resume: Option<String>,
     /// The backup: an id, or the newest complete one whose signature holds; for a plan with several targets: NAME=ID
     #[arg(long, value_name = "ID", default_value = "latest")]
@@ -136,11 +136,21 @@ pub async fn run(args: &RestoreArgs, global: &Global) -> Outcome {
     announce(&begun, args, global);
     let started = global.now();
     let Restored { summary, broken } = restore(&begun, args, global).await?;
-    if !args.dry_run {
-        report::tell(&begun, &summary, started, args, global).await?;
-    }
     global.print(&summary, |form| summary::human(&summary, form))?;
+    if !args.dry_run {
+        // What was restored counts more than that it cannot be reported.
+        let told = report::tell(&begun, &summary, started, args, global).await;
+        if let Err(e) = told {
+            let e = e.within("report the restore");
+            global.error(e.one_line(), e.hint_text());
+        }
+    }
     match broken {
+        _ if begun.journal.taken_over().is_cancelled() => {
+            let id = summary.restore.as_deref().unwrap_or_default();
+            Err(Error::failed(format!("another machine goes on with restore {id}, so this one stopped"))
+                .hint("watch that one; the cluster was left as it is"))
+        }
         Some(e) if !global.cancel.is_cancelled() => {
             Err(e.within("not all of the backup could be read").hint(again(&summary)))
         }
@@ -245,10 +255,7 @@ fn judge(summary: &RestoreSummary, global: &Global) -> Outcome {
         }
         RestoreStatus::Stopped => {
             let server = summary.target.as_deref().unwrap_or_default();
-            Err(Error::failed(format!(
-                "the API server {server} was lost, or another machine goes on with this restore"
-            ))
-            .hint(again(summary)))
+            Err(Error::failed(format!("the API server {server} was lost")).hint(again(summary)))
         }
         RestoreStatus::Incomplete => Ok(Kind::Incomplete.exit_code()),
         RestoreStatus::DryRun if !summary.failures.is_empty() => Ok(Kind::Incomplete.exit_code()),

@@ -93,6 +93,8 @@ async fn ask<T: Copy>(question: &str, answers: &[(&str, T)]) -> Option<T> {
         return None;
     }
     let mut lines = lines().lock().await;
+    // What was typed before the question is no answer to it.
+    while lines.try_recv().is_ok() {}
     loop {
         let mut stderr = std::io::stderr();
         let _ = write!(stderr, "{question}").and_then(|()| stderr.flush());

@@ -1,5 +1,7 @@
 //! The report of a restore, and its record in the vault.
 
+use std::path::Path;
+
 use jiff::Timestamp;
 
 use super::RestoreArgs;
@@ -11,11 +13,28 @@ use crate::cli::diff::stored_scopes;
 use crate::cli::drill::used::{backup_used, keys};
 use crate::drill::comparison::{Difference, Way, with_cluster};
 use crate::drill::report::{Account, report};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::reader::append_record;
 use crate::report::model::{ExerciseKind, People, Target, TargetKind};
-use crate::report::{Report, record_of, write_folder};
+use crate::report::{JSON, Report, record_of, write_folder};
 use crate::restore::{Remap, RestoreStatus, RestoreSummary};
+
+/// Finds out before anything is written that the report could not be, or not be signed.
+pub(super) fn check(args: &RestoreArgs, global: &Global) -> Result<()> {
+    args.attest.read(global)?;
+    refuse_folder(args.report_dir.as_deref())
+}
+
+/// A report never takes the place of another one.
+pub(in crate::cli) fn refuse_folder(folder: Option<&Path>) -> Result<()> {
+    match folder {
+        Some(folder) if folder.join(JSON).exists() => {
+            Err(Error::usage(format!("{} holds a report already", folder.display()))
+                .hint("name a new folder with --report-dir"))
+        }
+        _ => Ok(()),
+    }
+}
 
 /// Writes the report where one is asked for, and records the restore where there is a key to sign that.
 pub(super) async fn tell(

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::RestoreArgs;
+use jiff::{SignedDuration, Timestamp};
+
 use super::begin::{Begun, host, learn, left_out, refuse_questions};
 use super::sites::{self, Opened};
 use super::stored_plan::journalled_plan;
+use super::{RestoreArgs, report};
 use crate::archive::age::Identities;
 use crate::cli::Global;
 use crate::cli::choose::choose;
@@ -19,13 +21,16 @@ use crate::restore::{
 use crate::vault::Vault;
 use crate::vault::signature::Signers;
 
+/// How far the clocks of two machines may differ.
+const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_hours(1);
+
 /// Finds the journal, and everything that it names.
 pub(super) async fn resume(which: &str, args: &RestoreArgs, global: &Global) -> Result<Begun> {
     let state = global.state_folder();
     let identities = args.identity.require(global).await?;
     let signers = args.trust.read(global)?;
     let vault = args.place.open_vault(args.schedule.as_deref(), global).await?;
-    let (id, begin) = find(which, &state, &vault, &identities).await?;
+    let (id, begin) = find(which, &state, &vault, &identities, signers.is_some(), global.now()).await?;
     let mut opened = Vec::new();
     for target in &begin.targets {
         opened.push(open(&vault, target, &identities, signers.as_ref(), global).await?);
@@ -33,14 +38,20 @@ pub(super) async fn resume(which: &str, args: &RestoreArgs, global: &Global) -> 
     let first =
         opened.first().ok_or_else(|| Error::integrity(format!("the journal of restore {id} names no backup")))?;
     let place = VaultPlace::beside(&first.backup)?;
+    // Held first: whoever else goes on with it on this machine must be done before it is read.
+    let local = Journal::hold(&state, &id, global.progress().as_ref())?;
     // Read again, now that it can be seen who wrote it.
-    let reading = read_journal(&state, &id, place.as_ref()).await?;
-    let Reading { begin, earlier, parts } = reading.ok_or_else(|| gone(&id))?;
+    let reading = read_journal(&state, &id, place.as_ref()).await?.ok_or_else(|| gone(&id))?;
+    for refused in &reading.refused {
+        global.warn(format!("passed over: {refused}"));
+    }
+    let Reading { begin, earlier, .. } = reading.clone();
     if earlier.ended == Some(RestoreStatus::Complete) {
         return Err(Error::usage(format!("restore {id} is complete: there is nothing to go on with"))
             .hint("to restore once more, begin anew: ckbackup restore -f PLAN"));
     }
     let (plan, unpacked) = journalled_plan(&begin)?;
+    report::check(args, global)?;
     refuse_questions(&plan, args)?;
     let clusters = sites::connect(&plan, &args.targets, &args.target, global).await?;
     for (target, cluster) in begin.targets.iter().zip(&clusters) {
@@ -48,7 +59,7 @@ pub(super) async fn resume(which: &str, args: &RestoreArgs, global: &Global) -> 
     }
     let mut all_left_out: BTreeMap<String, String> = begin.left_out.clone();
     all_left_out.extend(left_out(&plan, args)?);
-    let journal = Journal::open(&state, &id, place, parts, earlier.seen.clone(), global.progress())?;
+    let journal = Journal::open((&state, &id), local, place, Some(&reading), global.progress())?;
     journal.note(&Entry::Resumed { at: global.now(), host: host(global) });
     let experience = learn(&plan, &opened, signers.as_ref(), global).await;
     let done = earlier.steps.len();
@@ -63,7 +74,7 @@ pub(super) async fn resume(which: &str, args: &RestoreArgs, global: &Global) -> 
         journal,
         earlier,
         experience,
-        _unpacked: Some(unpacked),
+        _unpacked: unpacked,
     })
 }
 
@@ -78,11 +89,15 @@ pub(in crate::cli) async fn find(
     state: &StateFolder,
     vault: &Vault,
     identities: &Identities,
+    is_trusted: bool,
+    now: Timestamp,
 ) -> Result<(RestoreId, Begin)> {
     let mut known: Vec<(RestoreId, Option<String>)> = state.all().into_iter().map(|id| (id, None)).collect();
+    // Whoever can write to the vault could put one there that is always the newest.
+    let latest = RestoreId::stamp(now + CLOCKS_DIFFER);
     for cluster in vault.clusters().await? {
-        let ids = all_in_vault(vault, &cluster).await?;
-        known.extend(ids.into_iter().map(|id| (id, Some(cluster.clone()))));
+        let ids = all_in_vault(vault, &cluster).await?.into_iter().filter(|id| id.as_str() < latest.as_str());
+        known.extend(ids.map(|id| (id, Some(cluster.clone()))));
     }
     let wanted = match which {
         "latest" => known.iter().map(|(id, _)| id).max().cloned().ok_or_else(|| {
@@ -91,8 +106,15 @@ pub(in crate::cli) async fn find(
         })?,
         text => text.parse()?,
     };
-    if let Some(reading) = read_journal(state, &wanted, None).await? {
+    // One that has only the end of it does not say how it began; the vault does.
+    if let Ok(Some(reading)) = read_journal(state, &wanted, None).await {
         return Ok((wanted, reading.begin));
+    }
+    if !is_trusted {
+        return Err(Error::usage(format!(
+            "the journal of restore {wanted} is in the vault only, and no trusted signers are given"
+        ))
+        .hint("a journal says what is run: give --signers FILE, or resume on the machine that it began on"));
     }
     let cluster = known.into_iter().find_map(|(id, cluster)| cluster.filter(|_| id == wanted));
     let cluster = cluster.ok_or_else(|| gone(&wanted))?;

@@ -2,10 +2,10 @@
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, CONFIGURATION_SOURCE, RestorePlan};
+use crate::config::{self, Action, BlocksTo, CONFIGURATION_SOURCE, PlanFile, RestorePlan};
 use crate::error::{Context, Error, Result};
 use crate::reader::OpenBackup;
 use crate::restore::Begin;
@@ -34,7 +34,9 @@ impl Drop for Unpacked {
 pub(in crate::cli) async fn stored_plan(backup: &OpenBackup, name: &str) -> Result<(RestorePlan, Option<Unpacked>)> {
     let folder = Unpacked::new()?;
     let plans = unpack_configuration(backup, &folder.0).await?;
-    Ok((find_plan(&plans, name)?, Some(folder)))
+    let plan = find_plan(&plans, name)?;
+    refuse_paths_in(&plan, &folder.0)?;
+    Ok((plan, Some(folder)))
 }
 
 async fn unpack_configuration(backup: &OpenBackup, folder: &Path) -> Result<Vec<PathBuf>> {
@@ -70,31 +72,61 @@ fn find_plan(files: &[PathBuf], name: &str) -> Result<RestorePlan> {
         .hint(format!("it holds: {}", if names.is_empty() { "none".into() } else { names.join(", ") })))
 }
 
-/// The plan that a restore began with, out of its journal.
-pub(in crate::cli) fn journalled_plan(begin: &Begin) -> Result<(RestorePlan, Unpacked)> {
-    let folder = Unpacked::new()?;
-    let plans = folder.0.join("restore-plans");
-    let mut first = None;
-    for file in &begin.files {
-        let path = plans.join(plain(&file.name)?);
-        write(&path, &file.text)?;
-        first.get_or_insert(path);
+/// The plan that a restore began with: from where it was, when it still stands there as it was; else out of the journal.
+pub(in crate::cli) fn journalled_plan(begin: &Begin) -> Result<(RestorePlan, Option<Unpacked>)> {
+    let first = begin.files.first();
+    let first = first.ok_or_else(|| Error::integrity(format!("the journal of restore {} holds no plan", begin.id)))?;
+    let folder = Path::new(&begin.folder);
+    let is_there =
+        |file: &PlanFile| std::fs::read_to_string(folder.join(&file.name)).is_ok_and(|text| text == file.text);
+    if folder.is_absolute() && begin.files.iter().all(is_there) {
+        return Ok((config::read_plan(&folder.join(&first.name), Some(&begin.plan))?, None));
     }
-    for runbook in &begin.runbooks {
-        // One with a path of its own is looked for where it was.
-        if let Ok(name) = plain(&runbook.name) {
-            write(&plans.join(name), &runbook.text)?;
+    let unpacked = Unpacked::new()?;
+    let plans = unpacked.0.join("restore-plans");
+    for file in begin.files.iter().chain(&begin.runbooks) {
+        // One with a whole path is looked for where it was.
+        if let Some(path) = inside(&unpacked.0, &plans, &file.name) {
+            write(&path, &file.text)?;
         }
     }
-    let first = first.ok_or_else(|| Error::integrity(format!("the journal of restore {} holds no plan", begin.id)))?;
-    Ok((config::read_plan(&first, Some(&begin.plan))?, folder))
+    let plan = config::read_plan(&plans.join(&first.name), Some(&begin.plan))?;
+    refuse_paths_in(&plan, &unpacked.0)?;
+    Ok((plan, Some(unpacked)))
 }
 
-/// A path that stays in its folder.
-fn plain(name: &str) -> Result<&Path> {
-    let path = Path::new(name);
-    let stays = path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
-    stays.then_some(path).ok_or_else(|| Error::integrity(format!("{name:?} does not stay in its folder")))
+/// A path as it is meant from `from`, when it stays in `root`.
+fn inside(root: &Path, from: &Path, name: &str) -> Option<PathBuf> {
+    let mut path = from.to_path_buf();
+    for part in Path::new(name).components() {
+        match part {
+            Component::Normal(part) => path.push(part),
+            Component::ParentDir => drop(path.pop()),
+            Component::CurDir => {}
+            Component::RootDir | Component::Prefix(_) => return None,
+        }
+    }
+    path.starts_with(root).then_some(path)
+}
+
+/// Data must not go into a folder that is removed afterwards: relative paths begin at the plan's folder, which is not here.
+fn refuse_paths_in(plan: &RestorePlan, folder: &Path) -> Result<()> {
+    let goes_there = |path: &Path| path.starts_with(folder);
+    let step = plan.steps.iter().find(|step| match &step.action {
+        Action::Files(files) => goes_there(&files.to),
+        Action::Prometheus(metrics) => matches!(&metrics.to, Some(BlocksTo::Folder(to)) if goes_there(to)),
+        _ => false,
+    });
+    match step {
+        None => Ok(()),
+        Some(step) => Err(Error::usage(format!(
+            "step {} of plan {} writes into a folder beside the plan, and the plan's file is not here",
+            step.name, plan.name
+        ))
+        .hint(
+            "give the step a whole path (/…), or copy the plan to where its data is to go and restore by its file (-f)",
+        )),
+    }
 }
 
 fn write(file: &Path, text: &str) -> Result<()> {

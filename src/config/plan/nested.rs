@@ -18,7 +18,7 @@ const DEEPEST: usize = 4;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanFile {
-    /// Its name, without folders.
+    /// Its path, from the folder of the plan that it belongs to.
     pub name: String,
     /// The whole of it, as it was read.
     pub text: String,

@@ -56,7 +56,7 @@ pub(in crate::config) fn validate(
 /// A step as it was typed: one, or a whole plan.
 enum Read {
     Step(Step),
-    Plan { outer: Name, target: usize, when: Vec<When>, plan: Box<RestorePlan> },
+    Plan { outer: Name, file: String, target: usize, when: Vec<When>, plan: Box<RestorePlan> },
 }
 
 fn read_steps(
@@ -98,7 +98,8 @@ fn read_step(
     let keys = keys_of(raw);
     if let (Some(nested), [_]) = (&raw.plan, keys.as_slice()) {
         let plan = nested::read(nested, raw, path, file, within, problems)?;
-        return Some(Read::Plan { outer: name?, target: target?, when: flow?.when, plan: Box::new(plan) });
+        let file = nested.file.clone();
+        return Some(Read::Plan { outer: name?, file, target: target?, when: flow?.when, plan: Box::new(plan) });
     }
     let action = action(raw, path, file, problems);
     let (name, flow) = (name?.into(), flow?);
@@ -124,10 +125,11 @@ fn lay_out(read: Vec<Read>, after: &[Vec<usize>]) -> (Vec<Step>, Vec<PlanFile>) 
         let after: Vec<usize> = after[index].iter().flat_map(|before| lasts[*before].iter().copied()).collect();
         match step {
             Read::Step(step) => steps.push(Step { after, ..step }),
-            Read::Plan { outer, target, when, plan } => {
-                let name = plan.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                files.push(PlanFile { name, text: plan.source_text.clone() });
-                files.extend(plan.nested.iter().cloned());
+            Read::Plan { outer, file, target, when, plan } => {
+                let folder = Path::new(&file).parent().unwrap_or(Path::new(""));
+                let below = |nested: &PlanFile| folder.join(&nested.name).to_string_lossy().into_owned();
+                files.extend(plan.nested.iter().map(|n| PlanFile { name: below(n), text: n.text.clone() }));
+                files.push(PlanFile { name: file.clone(), text: plan.source_text.clone() });
                 steps.extend(nested::steps(*plan, &outer, firsts[index], target, &after, &when));
             }
         }

@@ -96,18 +96,18 @@ fn give_here(state: &StateFolder, id: &RestoreId, name: &str, line: &[u8]) -> Re
     }
 }
 
-/// The first acknowledgement of a step that was not seen, on this machine or in the vault; and what is seen then.
+/// The first acknowledgement of a step that was not seen, on this machine or in the vault, and what is seen then. One that does not hold is
+/// none, and is passed over: it must not stand before those that do.
 async fn find(
     state: &StateFolder,
     id: &RestoreId,
     vault: Option<&VaultPlace>,
     step: &str,
     seen: Seen,
-) -> Result<Option<(Ack, Seen)>> {
+) -> Result<Option<(Option<Ack>, Seen)>> {
     let path = state.of(id).join("acks").join(file_name(step, seen.here + 1));
     if let Ok(line) = std::fs::read(path) {
-        let ack = parse(&line, step)?;
-        return Ok(Some((ack, Seen { here: seen.here + 1, ..seen })));
+        return Ok(Some((parse(&line, step).ok(), Seen { here: seen.here + 1, ..seen })));
     }
     let Some(place) = vault else { return Ok(None) };
     let name = file_name(step, seen.vault + 1);
@@ -116,8 +116,9 @@ async fn find(
         Err(ReadError::NotFound) => return Ok(None),
         Err(ReadError::Other(e)) => return Err(e),
     };
-    let line = unseal(place, id, &format!("ack {name}"), &sealed)?;
-    Ok(Some((parse(&line, step)?, Seen { vault: seen.vault + 1, ..seen })))
+    let line = unseal(place, id, &format!("ack {name}"), &sealed);
+    let ack = line.and_then(|line| parse(&line, step)).ok();
+    Ok(Some((ack, Seen { vault: seen.vault + 1, ..seen })))
 }
 
 fn parse(line: &[u8], step: &str) -> Result<Ack> {
@@ -134,12 +135,15 @@ pub(super) async fn wait(
     id: &RestoreId,
     vault: Option<&VaultPlace>,
     step: &str,
-    seen: Seen,
+    mut seen: Seen,
 ) -> (Ack, Seen) {
     for looks in 0u32.. {
         let vault = vault.filter(|_| looks % LOOKS_PER_VAULT == 0);
-        if let Ok(Some(found)) = find(state, id, vault, step, seen).await {
-            return found;
+        while let Ok(Some((found, now))) = find(state, id, vault, step, seen).await {
+            seen = now;
+            if let Some(ack) = found {
+                return (ack, seen);
+            }
         }
         tokio::time::sleep(LOOK_HERE).await;
     }

@@ -6,7 +6,7 @@ use super::ack::Seen;
 use super::entry::{Batch, Begin, Entry, JOURNAL_VERSION};
 use super::local::StateFolder;
 use super::place::{RestoreId, VaultPlace};
-use super::stored::read_parts;
+use super::stored::{Parts, read_parts};
 use crate::error::{Error, Result};
 use crate::restore::summary::{Failure, RestoreStatus, StepSummary};
 
@@ -46,18 +46,22 @@ pub struct Reading {
     pub earlier: Earlier,
     /// How many parts are in the vault.
     pub parts: u32,
+    /// What only the vault has of it, as lines: the journal on this machine is made whole with it.
+    pub only_in_vault: Vec<u8>,
+    /// Parts in the vault that do not hold: somebody has put them there who cannot open the backup.
+    pub refused: Vec<String>,
 }
 
 /// Reads the journal of a restore from wherever it stands: this machine, the vault, or both. None where neither has it.
 pub async fn read(state: &StateFolder, id: &RestoreId, vault: Option<&VaultPlace>) -> Result<Option<Reading>> {
     let local = state.lines(id)?.unwrap_or_default();
-    let (stored, parts) = match vault {
+    let mut stored = match vault {
         Some(place) => read_parts(place, id).await?,
-        None => (Vec::new(), 0),
+        None => Parts::default(),
     };
-    let lines = merged(&local, &stored);
+    let lines = merged(&local, &stored.lines);
     if lines.is_empty() {
-        return Ok(None);
+        return stored.refused.pop().map_or(Ok(None), Err);
     }
     let mut begin = None;
     let mut earlier = Earlier::default();
@@ -75,7 +79,14 @@ pub async fn read(state: &StateFolder, id: &RestoreId, vault: Option<&VaultPlace
         return Err(Error::failed(format!("the journal of restore {id} has format version {}", begin.format_version))
             .hint("go on with the ckbackup that began it, or a newer one"));
     }
-    Ok(Some(Reading { begin, earlier, parts }))
+    let refused = stored.refused.iter().map(Error::one_line).collect();
+    Ok(Some(Reading { begin, earlier, parts: stored.count, only_in_vault: missing(&local, &stored.lines), refused }))
+}
+
+/// The lines that only the vault has.
+fn missing(local: &[u8], stored: &[u8]) -> Vec<u8> {
+    let known = merged(local, b"").len();
+    merged(local, stored).into_iter().skip(known).flat_map(|line| [line, b"\n"].concat()).collect()
 }
 
 /// What both have in common, what only this machine has, and what only the vault has: a machine that was cut off from the vault knows

@@ -87,6 +87,9 @@ pub struct Begin {
     pub incident_start: Timestamp,
     /// The plan's name.
     pub plan: String,
+    /// The folder that it was read from: relative paths in it begin there.
+    #[serde(default)]
+    pub folder: String,
     /// Its files, its own the first.
     pub files: Vec<PlanFile>,
     /// The runbooks that it points to, by the path that it gives them.

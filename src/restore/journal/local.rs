@@ -47,7 +47,7 @@ impl StateFolder {
 }
 
 /// The file, held for this process alone.
-pub(super) struct LocalFile {
+pub struct LocalFile {
     file: Mutex<File>,
     path: PathBuf,
 }

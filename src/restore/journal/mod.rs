@@ -22,12 +22,11 @@ use tokio_util::sync::CancellationToken;
 pub use self::ack::{Ack, Answer, Seen, give_ack};
 pub use self::earlier::{Earlier, Reading, read};
 pub use self::entry::{Batch, Begin, BeginTarget, Entry, JOURNAL_VERSION};
-pub use self::local::StateFolder;
+pub use self::local::{LocalFile, StateFolder};
 pub use self::place::{RestoreId, VaultPlace, all_in_vault};
 pub use self::stored::peek_begin;
 use crate::error::Result;
 use crate::progress::Progress;
-use local::LocalFile;
 use stored::Uploader;
 
 /// Between two parts in the vault.
@@ -64,24 +63,32 @@ impl Journal {
         }
     }
 
-    /// Opens the journal of a restore, after what stands in it already. Where the local file cannot be written, that is said, and the
-    /// vault has it alone; the same the other way round.
-    pub fn open(
-        state: &StateFolder,
-        id: &RestoreId,
-        vault: Option<VaultPlace>,
-        parts: u32,
-        seen: HashMap<String, Seen>,
-        progress: Arc<dyn Progress>,
-    ) -> Result<Arc<Journal>> {
-        let local = match LocalFile::open(state, id) {
-            Ok(local) => Some(local),
-            Err(e) if e.kind() == crate::error::Kind::Usage => return Err(e),
+    /// Holds the journal on this machine, before it is read: nobody else goes on with the restore here. None where it cannot be written,
+    /// which is said: then the vault has it alone.
+    pub fn hold(state: &StateFolder, id: &RestoreId, progress: &dyn Progress) -> Result<Option<LocalFile>> {
+        match LocalFile::open(state, id) {
+            Ok(local) => Ok(Some(local)),
+            Err(e) if e.kind() == crate::error::Kind::Usage => Err(e),
             Err(e) => {
                 progress.say(&format!("warning: the journal is kept in the vault only: {}", e.one_line()));
-                None
+                Ok(None)
             }
-        };
+        }
+    }
+
+    /// Opens the journal of a restore, after what stands in it already. What only the vault has of it comes to this machine, too.
+    pub fn open(
+        (state, id): (&StateFolder, &RestoreId),
+        local: Option<LocalFile>,
+        vault: Option<VaultPlace>,
+        before: Option<&Reading>,
+        progress: Arc<dyn Progress>,
+    ) -> Result<Arc<Journal>> {
+        if let (Some(local), Some(before)) = (&local, before) {
+            local.append(&before.only_in_vault, true)?;
+        }
+        let parts = before.map_or(0, |before| before.parts);
+        let seen = before.map(|before| before.earlier.seen.clone()).unwrap_or_default();
         let place = Some((state.clone(), id.clone(), vault.clone()));
         let uploader = vault.map(|place| Mutex::new(Uploader::new(place, id.clone(), parts)));
         Ok(Arc::new(Journal { local, uploader, place, seen: seen.into(), ..Journal::none(progress) }))
@@ -115,6 +122,7 @@ impl Journal {
             }
             self.upload().await;
         }
+        self.upload().await;
     }
 
     /// Brings what is new into the vault, now.
@@ -122,7 +130,14 @@ impl Journal {
         let Some(uploader) = &self.uploader else { return };
         let mut uploader = uploader.lock().await;
         let lines = std::mem::take(&mut *self.pending.lock().unwrap_or_else(|e| e.into_inner()));
-        if lines.is_empty() || self.taken_over.is_cancelled() {
+        if self.taken_over.is_cancelled() {
+            return;
+        }
+        if lines.is_empty() {
+            // A vault that does not answer says nothing; what is to be stored will tell.
+            if uploader.is_taken_over().await.unwrap_or(false) {
+                self.taken_over.cancel();
+            }
             return;
         }
         match uploader.put(&lines).await {

@@ -20,7 +20,12 @@ pub struct RestoreId(String);
 impl RestoreId {
     /// The id of a restore by `plan` that begins now.
     pub fn new(begin: Timestamp, plan: &Name) -> RestoreId {
-        RestoreId(format!("{}-{plan}", begin.strftime("%Y%m%dT%H%M%SZ")))
+        RestoreId(format!("{}-{plan}", RestoreId::stamp(begin)))
+    }
+
+    /// What ids of that time begin with.
+    pub fn stamp(time: Timestamp) -> String {
+        time.strftime("%Y%m%dT%H%M%SZ").to_string()
     }
 
     /// The id as it is written.

@@ -36,24 +36,61 @@ impl Uploader {
         Uploader { place, id, parts, failures: 0 }
     }
 
-    /// Stores the lines as the next part. False when somebody else has written that part.
+    /// Stores the lines as the next part. False when somebody who can open the backup has written that part: another machine goes on
+    /// with the restore. What somebody else has put there is passed over.
     pub async fn put(&mut self, lines: &[u8]) -> Result<bool> {
-        let number = self.parts + 1;
-        let sealed = seal(&self.place, &self.id, &format!("part {number}"), lines)?;
-        let key = self.place.key(&self.id, &part_name(number));
+        let put = self.try_put(lines).await;
+        self.failures = if put.is_err() { self.failures + 1 } else { 0 };
+        put
+    }
+
+    async fn try_put(&mut self, lines: &[u8]) -> Result<bool> {
         // A folder that was unmounted must not be made anew for it.
         self.place.vault().head(README, None).await?;
-        match self.place.vault().create(&key, sealed.into()).await {
-            Ok(Created::Yes(_)) => {
+        loop {
+            match self.put_next(lines).await? {
+                Put::Stored => return Ok(true),
+                Put::Genuine => return Ok(false),
+                Put::PassedOver => {}
+            }
+        }
+    }
+
+    /// Whether another machine goes on with the restore: the next part is there, and is not ours.
+    pub async fn is_taken_over(&mut self) -> Result<bool> {
+        loop {
+            match self.read_next().await? {
+                None => return Ok(false),
+                Some(true) => return Ok(true),
+                Some(false) => self.parts += 1,
+            }
+        }
+    }
+
+    /// Whether the next part is there, and if so, whether it is genuine.
+    async fn read_next(&self) -> Result<Option<bool>> {
+        let number = self.parts + 1;
+        match self.place.vault().read(&self.place.key(&self.id, &part_name(number)), None).await {
+            Ok(sealed) => Ok(Some(unseal(&self.place, &self.id, &role(number), &sealed).is_ok())),
+            Err(ReadError::NotFound) => Ok(None),
+            Err(ReadError::Other(e)) => Err(e),
+        }
+    }
+
+    async fn put_next(&mut self, lines: &[u8]) -> Result<Put> {
+        let number = self.parts + 1;
+        let sealed = seal(&self.place, &self.id, &role(number), lines)?;
+        let key = self.place.key(&self.id, &part_name(number));
+        if let Created::Yes(_) = self.place.vault().create(&key, sealed.into()).await? {
+            self.parts = number;
+            return Ok(Put::Stored);
+        }
+        match self.read_next().await? {
+            Some(false) => {
                 self.parts = number;
-                self.failures = 0;
-                Ok(true)
+                Ok(Put::PassedOver)
             }
-            Ok(Created::Taken) => Ok(false),
-            Err(e) => {
-                self.failures += 1;
-                Err(e)
-            }
+            _ => Ok(Put::Genuine),
         }
     }
 
@@ -63,24 +100,52 @@ impl Uploader {
     }
 }
 
+/// What became of a part.
+enum Put {
+    /// It is there.
+    Stored,
+    /// Another one is there, by somebody who can open the backup.
+    Genuine,
+    /// Another one is there, by somebody who cannot.
+    PassedOver,
+}
+
+fn role(number: u32) -> String {
+    format!("part {number}")
+}
+
 fn part_name(number: u32) -> String {
     format!("{number:04}.jsonl.zst.age")
 }
 
-/// All parts of a restore, one after the other, and how many there are.
-pub(super) async fn read_parts(place: &VaultPlace, id: &RestoreId) -> Result<(Vec<u8>, u32)> {
-    let mut lines = Vec::new();
+/// What stands in the vault.
+#[derive(Default)]
+pub(super) struct Parts {
+    /// The lines of all parts that hold, one after the other.
+    pub lines: Vec<u8>,
+    /// How many parts there are.
+    pub count: u32,
+    /// Parts that do not hold, and why.
+    pub refused: Vec<Error>,
+}
+
+/// All parts of a restore. One that somebody has put there who cannot open the backup says nothing.
+pub(super) async fn read_parts(place: &VaultPlace, id: &RestoreId) -> Result<Parts> {
+    let mut parts = Parts::default();
     for number in 1.. {
         let key = place.key(id, &part_name(number));
         let sealed = match place.vault().read(&key, None).await {
             Ok(sealed) => sealed,
-            Err(ReadError::NotFound) => return Ok((lines, number - 1)),
+            Err(ReadError::NotFound) => break,
             Err(ReadError::Other(e)) => return Err(e),
         };
-        let part = unseal(place, id, &format!("part {number}"), &sealed).map_err(|e| e.within(key))?;
-        lines.extend(part);
+        match unseal(place, id, &role(number), &sealed) {
+            Ok(part) => parts.lines.extend(part),
+            Err(e) => parts.refused.push(e.within(key)),
+        }
+        parts.count = number;
     }
-    Ok((lines, 0))
+    Ok(parts)
 }
 
 /// What a restore says that it began with, before it can be known whether that is true: the backup that it names tells.
