@@ -7,7 +7,7 @@
 //! cli                                   one file for each verb; the only one that prints, reads the environment or exits
 //!  └ observe                            metrics and Kubernetes Events
 //!     └ scheduler                       when a run is due
-//!        └ drill                        a scratch control plane; what came back, compared
+//!        └ drill                        a scratch control plane; what came back, compared; the account of it
 //!           └ backup  restore  rotation one run; one plan; which backups stay
 //!             report                  what a drill, a restore and a quarter came to, for people and programs
 //!              └ reader                 a committed backup: trust, index, members, verification
@@ -31,13 +31,16 @@
 //! does not grow with the cluster. An error aborts the upload. The manifest comes last: without it there is no backup.
 //!
 //! Restore: [`reader`] checks the signature of the manifest, which vouches for the index, which vouches for every member.
-//! [`restore`] compiles a plan against them, and runs its steps as a graph.
+//! [`restore`] compiles a plan against them, looks what stands in the way, and runs its steps as a graph. What is done stands in a
+//! journal, on this machine and sealed in the vault: from there it goes on. The same graph, with what each step should take and has
+//! taken, says when all will be done. A [`drill`] is a restore into a scratch target; it and a real one end in a [`report`].
 //!
 //! # Words
 //!
 //! A *schedule* says which *sources* are saved, when, and for whom. One attempt is a *run*; what it commits is a
 //! *backup*: a *manifest* and the *segments* that it names, in a *vault*. A *plan* has *steps*; a *gate* is what must be
-//! true before it goes on; the *clock* runs from the begin of the incident.
+//! true before it goes on; the *journal* is what a restore goes on from; the *clock* runs from the begin of the incident. A *drill* is
+//! a rehearsed restore; a *record* is what somebody signed of a run, a verification, a drill or a restore.
 //!
 //! What is stored is specified in `docs/format.md`.
 

@@ -1,5 +1,7 @@
 //! Calls the built ckbackup as an operator would.
 
+mod restores;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -9,6 +11,8 @@ use serde_json::{Value, json};
 use crate::bench::Bench;
 use crate::process::{Output, Usage, run};
 use crate::servers::{S3, Sandbox};
+
+pub use restores::{compile_plan, drill, restore, restore_data, restore_until_killed, resume};
 
 /// The cluster's name in every schedule here.
 const CLUSTER: &str = "bench";
@@ -38,6 +42,16 @@ impl Place {
                 s3.region()
             ),
         }
+    }
+
+    /// The same on the command line.
+    fn args(&self) -> Vec<String> {
+        let mut args = vec!["--vault".into(), self.url()];
+        if let Place::S3(s3) = self {
+            args.extend(["--endpoint".into(), s3.endpoint(), "--region".into(), s3.region().into()]);
+            args.push("--allow-http".into());
+        }
+        args
     }
 
     fn env(&self) -> Vec<(&'static str, String)> {
@@ -134,34 +148,9 @@ fn backup(place: &Place, schedule: &Path) -> Command {
     command
 }
 
-/// `restore` of the newest backup by a plan with these steps, which need no cluster.
-pub fn restore_data(bench: &Bench, place: &Place, steps: &Value) -> Result<Backup> {
-    let plan = json!({
-        "apiVersion": "ckbackup.io/v1", "kind": "RestorePlan", "metadata": {"name": "data"},
-        "spec": {"rto": "4h", "steps": steps},
-    });
-    let file = bench.new_folder("plan.yaml");
-    std::fs::write(&file, plan.to_string()).with_context(|| format!("write {}", file.display()))?;
-    let mut command = binary();
-    command.args(["restore", "--quiet", "-o", "json", "-f"]).arg(file).envs(place.env());
-    command.args(["--vault", &place.url()]);
-    trust(&mut command, bench);
-    summarised(&mut command)
-}
-
 fn summarised(command: &mut Command) -> Result<Backup> {
     let ended = run(command, Output::Kept)?;
     Ok(Backup { usage: ended.usage, summary: serde_json::from_slice(&ended.stdout)? })
-}
-
-/// `restore` of the newest backup by the shipped default plan; what it took, and its own summary.
-pub fn restore(bench: &Bench, place: &Place, target: &Sandbox) -> Result<Backup> {
-    let plan = concat!(env!("CARGO_MANIFEST_DIR"), "/restore-plans/default.yaml");
-    let mut command = binary();
-    command.args(["restore", "--yes", "--quiet", "-o", "json", "-f", plan]).envs(place.env());
-    command.args(["--vault", &place.url()]).arg("--kubeconfig").arg(target.kubeconfig());
-    trust(&mut command, bench);
-    summarised(&mut command)
 }
 
 /// `extract latest` to standard output, which is thrown away: one object, or the whole source.

@@ -3,24 +3,31 @@
 //! Both sides of a comparison take turns, round by round, and what is judged is the median of the rounds' ratios: whatever
 //! else the machine does then hits both. `docs/performance.md` says what is compared with what, and why.
 
+mod again;
 mod backup;
 mod bench;
 mod blocks;
 mod ckbackup;
+mod custom;
 mod documents;
+mod drill;
 mod extract;
 mod logs;
 mod memory;
 mod numbers;
+mod objects;
 mod platform;
 mod process;
 mod protocols;
 mod raw;
 mod restore;
+mod resume;
+mod saved;
 mod servers;
 mod settings;
 mod table;
 mod velero;
+mod ways;
 
 use std::process::ExitCode;
 
@@ -72,6 +79,11 @@ async fn measure(figure: Figure, bench: &Bench) -> Result<Vec<Row>> {
     match figure {
         Figure::Backup => backup::measure(bench).await,
         Figure::Restore => restore::measure(bench).await,
+        Figure::Secrets => restore::measure_secrets(bench).await,
+        Figure::Again => again::measure(bench).await,
+        Figure::Objects => objects::measure(bench).await,
+        Figure::Resume => resume::measure(bench).await,
+        Figure::Drill => drill::measure(bench).await,
         Figure::Extract => extract::measure(bench).await,
         Figure::Memory => memory::measure(bench).await,
         Figure::Logs => logs::measure(bench).await,

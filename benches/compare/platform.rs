@@ -17,9 +17,19 @@ pub struct Object {
     pub body: Bytes,
 }
 
-/// Namespaces, and what stands in them.
+impl Object {
+    /// Where it is read.
+    pub fn path(&self) -> Result<String> {
+        let body: Value = serde_json::from_slice(&self.body)?;
+        let name = body["metadata"]["name"].as_str().context("an object has no name")?;
+        Ok(format!("{}/{name}", self.collection))
+    }
+}
+
+/// Definitions of custom resources, namespaces, and what stands in them.
 #[derive(Debug, Clone)]
 pub struct Platform {
+    pub definitions: Vec<Object>,
     pub namespaces: Vec<Object>,
     pub objects: Vec<Object>,
 }
@@ -27,7 +37,6 @@ pub struct Platform {
 impl Platform {
     /// Secrets of random bytes, with the other kinds spread evenly between them.
     pub fn build(scale: Scale) -> Result<Platform> {
-        let namespace = |n| object("/api/v1/namespaces".into(), &json!({"metadata": {"name": namespace_name(n)}}));
         let every = scale.secrets.div_ceil(scale.others.max(1)).max(1);
         let mut objects = Vec::with_capacity(scale.objects());
         let mut others = 0..scale.others;
@@ -38,11 +47,16 @@ impl Platform {
             }
         }
         objects.extend(others.map(other));
-        Ok(Platform { namespaces: (0..NAMESPACES).map(namespace).collect(), objects })
+        Ok(Platform { definitions: Vec::new(), namespaces: namespaces(), objects })
     }
 
     pub fn len(&self) -> usize {
-        self.namespaces.len() + self.objects.len()
+        self.all().count()
+    }
+
+    /// In an order in which they can be created.
+    pub fn all(&self) -> impl Iterator<Item = &Object> {
+        self.definitions.iter().chain(&self.namespaces).chain(&self.objects)
     }
 
     pub fn namespace_names(&self) -> Vec<String> {
@@ -60,7 +74,12 @@ pub fn secret_address(number: usize) -> String {
     format!("secrets/{}/{}", namespace_name(number), secret_name(number))
 }
 
-fn namespace_name(number: usize) -> String {
+pub fn namespaces() -> Vec<Object> {
+    let namespace = |n| object("/api/v1/namespaces".into(), &json!({"metadata": {"name": namespace_name(n)}}));
+    (0..NAMESPACES).map(namespace).collect()
+}
+
+pub fn namespace_name(number: usize) -> String {
     format!("bench-{}", number % NAMESPACES)
 }
 
@@ -68,7 +87,7 @@ fn secret_name(number: usize) -> String {
     format!("secret-{number:06}")
 }
 
-fn object(collection: String, body: &Value) -> Object {
+pub fn object(collection: String, body: &Value) -> Object {
     Object { collection, body: body.to_string().into() }
 }
 

@@ -66,6 +66,22 @@ pub fn run(command: &mut Command, output: Output) -> Result<Ended> {
     Ok(Ended { usage, stdout: finished.stdout })
 }
 
+/// Runs it until enough is done, and kills it then without a warning; an error when it ends before.
+pub fn run_and_kill(command: &mut Command, mut is_enough: impl FnMut() -> bool) -> Result<()> {
+    let what = format!("{command:?}");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().with_context(|| format!("start {what}"))?;
+    while !is_enough() {
+        if let Some(status) = child.try_wait()? {
+            bail!("{what} ended before enough was done: {status}");
+        }
+        thread::sleep(LOOK);
+    }
+    child.kill().with_context(|| format!("kill {what}"))?;
+    child.wait().with_context(|| format!("wait for {what}"))?;
+    Ok(())
+}
+
 fn watch(pid: u32, ended: &AtomicBool) -> Usage {
     let mut usage = Usage::default();
     while !ended.load(Ordering::Acquire) {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
@@ -26,6 +26,10 @@ pub const LISTS_AT_A_TIME: usize = 8;
 
 /// What is kept of both ends of a page, to look for the continue token in.
 const ENDS: usize = 4096;
+
+/// How long new types may take until all are served, and between two looks.
+const UNTIL_SERVED: Duration = Duration::from_secs(120);
+const LOOK: Duration = Duration::from_millis(50);
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
@@ -89,6 +93,13 @@ impl Raw {
         Ok(serde_json::from_slice(&response.into_body().collect().await?.to_bytes())?)
     }
 
+    /// One object, to nowhere.
+    async fn read(self, path: String) -> Result<()> {
+        let response = self.send(Method::GET, &path, "application/json", Bytes::new()).await?;
+        response.into_body().collect().await?;
+        Ok(())
+    }
+
     async fn create(self, object: Object) -> Result<()> {
         let response = self.send(Method::POST, &object.collection, "application/json", object.body).await?;
         response.into_body().collect().await?;
@@ -134,10 +145,36 @@ pub async fn create(client: &Raw, objects: impl IntoIterator<Item = Object>, in_
     Ok(begin.elapsed().as_secs_f64())
 }
 
-/// Creates the namespaces, then everything in them; gives the seconds that both took.
+/// Creates definitions and namespaces, then everything in them; gives the seconds that it took.
 pub async fn create_all(client: &Raw, platform: &Platform, in_flight: usize) -> Result<f64> {
-    let namespaces = create(client, platform.namespaces.iter().cloned(), in_flight).await?;
-    Ok(namespaces + create(client, platform.objects.iter().cloned(), in_flight).await?)
+    let begin = Instant::now();
+    if !platform.definitions.is_empty() {
+        create(client, platform.definitions.iter().cloned(), in_flight).await?;
+        wait_until_served(client, &platform.objects).await?;
+    }
+    create(client, platform.namespaces.iter().cloned(), in_flight).await?;
+    create(client, platform.objects.iter().cloned(), in_flight).await?;
+    Ok(begin.elapsed().as_secs_f64())
+}
+
+/// A type is served a moment after its definition.
+async fn wait_until_served(client: &Raw, objects: &[Object]) -> Result<()> {
+    let deadline = Instant::now() + UNTIL_SERVED;
+    let collections: HashSet<&str> = objects.iter().map(|object| object.collection.as_str()).collect();
+    for collection in collections {
+        while let Err(e) = client.get(&format!("{collection}?limit=1")).await {
+            ensure!(Instant::now() < deadline, "{e:#}");
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+    Ok(())
+}
+
+/// Reads objects one by one, so many at a time, to nowhere; gives the seconds that it took.
+pub async fn read(client: &Raw, paths: impl IntoIterator<Item = String>, in_flight: usize) -> Result<f64> {
+    let begin = Instant::now();
+    in_parallel(in_flight, paths, |path| client.clone().read(path)).await?;
+    Ok(begin.elapsed().as_secs_f64())
 }
 
 /// What was read, to nowhere.

@@ -12,12 +12,19 @@ const OTHERS: usize = 3_000;
 const ROUNDS: usize = 5;
 const LOG_MB: usize = 4000;
 const DOCUMENTS: usize = 2_000_000;
+/// 200,000 custom resources where there are 31,000 Secrets.
+const CUSTOM: usize = 200_000;
 
 /// Something that can be measured by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Figure {
     Backup,
     Restore,
+    Secrets,
+    Again,
+    Objects,
+    Resume,
+    Drill,
     Extract,
     Memory,
     Logs,
@@ -28,9 +35,14 @@ pub enum Figure {
     Protocols,
 }
 
-const FIGURES: [(&str, Figure); 9] = [
+const FIGURES: [(&str, Figure); 14] = [
     ("backup", Figure::Backup),
     ("restore", Figure::Restore),
+    ("secrets", Figure::Secrets),
+    ("again", Figure::Again),
+    ("objects", Figure::Objects),
+    ("resume", Figure::Resume),
+    ("drill", Figure::Drill),
     ("extract", Figure::Extract),
     ("memory", Figure::Memory),
     ("logs", Figure::Logs),
@@ -57,6 +69,11 @@ impl Scale {
         Scale { secrets: self.secrets * factor, others: self.others * factor, ..self }
     }
 
+    /// The Secrets alone.
+    pub fn only_secrets(self) -> Scale {
+        Scale { others: 0, ..self }
+    }
+
     /// The same number of Secrets, each larger.
     pub fn with_secret_bytes(self, secret_bytes: usize) -> Scale {
         Scale { secret_bytes, ..self }
@@ -73,6 +90,8 @@ pub struct Settings {
     pub figures: Vec<Figure>,
     pub rounds: usize,
     pub scale: Scale,
+    /// Custom resources, of many kinds.
+    pub custom: usize,
     /// Bytes of JSON logs.
     pub log_bytes: u64,
     /// Log documents in an Elasticsearch.
@@ -101,6 +120,7 @@ impl Settings {
         Ok(Settings {
             figures: figures(&words)?,
             rounds: number("CKBACKUP_BENCH_ROUNDS", ROUNDS)?,
+            custom: secrets * CUSTOM / SECRETS,
             log_bytes: number("CKBACKUP_BENCH_LOG_MB", LOG_MB)? as u64 * 1_000_000,
             documents: number("CKBACKUP_BENCH_DOCUMENTS", DOCUMENTS)?,
             scale: Scale { secrets, secret_bytes: 1024, others },
@@ -119,6 +139,11 @@ fn figures(words: &[String]) -> Result<Vec<Figure>> {
         return Ok(vec![
             Figure::Backup,
             Figure::Restore,
+            Figure::Secrets,
+            Figure::Again,
+            Figure::Objects,
+            Figure::Resume,
+            Figure::Drill,
             Figure::Extract,
             Figure::Memory,
             Figure::Logs,

@@ -98,8 +98,8 @@ async fn in_the_vault(
     let (id, begin) = find(&args.restore, state, &vault, &identities).await?;
     let target = begin.targets.first();
     let target = target.ok_or_else(|| Error::integrity(format!("the journal of restore {id} names no backup")))?;
-    let backup = open(&vault, target, &identities, signers.as_ref(), global).await?;
-    let place = VaultPlace::beside(&backup)?;
+    let opened = open(&vault, target, &identities, signers.as_ref(), global).await?;
+    let place = VaultPlace::beside(&opened.backup)?;
     let reading = read_journal(state, &id, place.as_ref()).await?;
     Ok((id, reading.map_or(begin, |reading| reading.begin), place))
 }

@@ -36,3 +36,35 @@ fn changed(change: &Remapped) -> String {
     let more = if more > 0 { format!(" and {} more", count(more)) } else { String::new() };
     format!("{what} {from}{arrow}: {} ({}{more})", counted(*objects, "object"), examples.join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::restore::Severity;
+
+    #[test]
+    fn what_stands_in_the_way_is_told_with_what_to_do() {
+        let obstacle =
+            |what: &str, todo: &str| Obstacle { severity: Severity::Fails, what: what.into(), todo: todo.into() };
+        let text = obstacles(&[obstacle("a type is not served", "install it"), obstacle("a class is missing", "")]);
+        assert_eq!(text, "\nin the way:\n  fails: a type is not served\n    install it\n  fails: a class is missing\n");
+        assert_eq!(obstacles(&[]), "");
+    }
+
+    #[test]
+    fn a_change_is_told_with_its_number_and_examples() {
+        let (from, to) = ("shop".into(), "store".into());
+        let examples = vec!["secrets/shop/a".into(), "secrets/shop/b".into()];
+        let change = Remapped { what: "namespace".into(), from, to, objects: 1200, examples };
+        let words = "namespace shop → store: 1,200 objects (secrets/shop/a, secrets/shop/b and 1,198 more)";
+        assert_eq!(changed(&change), words);
+        let patch = Remapped {
+            what: "patch".into(),
+            from: "one".into(),
+            to: String::new(),
+            objects: 1,
+            examples: vec!["x/y".into()],
+        };
+        assert_eq!(changed(&patch), "patch one: 1 object (x/y)");
+    }
+}

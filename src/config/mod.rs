@@ -91,7 +91,7 @@ pub enum Document {
     /// `kind: Schedule`
     Schedule(Box<Schedule>),
     /// `kind: RestorePlan`
-    RestorePlan(RestorePlan),
+    RestorePlan(Box<RestorePlan>),
     /// `kind: Scenario`
     Scenario(Scenario),
 }
@@ -193,7 +193,7 @@ pub fn read_plan(path: &Path, name: Option<&str>) -> Result<RestorePlan> {
 
 fn read_plan_within(path: &Path, name: Option<&str>, within: &[PathBuf]) -> Result<RestorePlan> {
     let plans = read_file_within(path, within)?.into_iter().filter_map(|document| match document {
-        Document::RestorePlan(plan) => Some((plan.name.clone(), plan)),
+        Document::RestorePlan(plan) => Some((plan.name.clone(), *plan)),
         _ => None,
     });
     single(plans.collect(), name, path, "restore plan")
@@ -247,7 +247,7 @@ fn parse_document(document: &yaml::Document<'_>, text: &str, path: &Path, within
             let raw = decode(document, path)?;
             let mut problems = Problems::new(path, document);
             let plan = plan::validate(&raw, path, text, within, &mut problems);
-            problems.finish(plan).map(Document::RestorePlan)
+            problems.finish(plan).map(|plan| Document::RestorePlan(Box::new(plan)))
         }
     }
 }

@@ -160,3 +160,32 @@ pub static CONTROLS: &[Control] = &[
 pub fn of(section: SectionId) -> Vec<&'static Control> {
     CONTROLS.iter().filter(|control| control.sections.contains(&section)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_control_that_is_asked_about_has_evidence() {
+        for name in [
+            "A.8.13",
+            "A.5.29",
+            "A.8.14",
+            "(EU) 2024/2690",
+            "GDPR Art. 32(1)(c)",
+            "GDPR Art. 32(1)(d)",
+            "GDPR Art. 17",
+            "CP-4",
+            "CP-9",
+            "CP-10",
+            "HIPAA § 164.308(a)(7)",
+        ] {
+            let control = CONTROLS.iter().find(|control| control.name.contains(name));
+            assert!(control.is_some_and(|control| !control.sections.is_empty()), "{name}");
+        }
+        let mut names: Vec<_> = CONTROLS.iter().map(|control| control.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), CONTROLS.len());
+    }
+}

@@ -34,6 +34,9 @@ impl Tone {
     }
 }
 
+/// Characters of a word that fits into any column: `elasticsearch`.
+const SHORT: usize = 13;
+
 /// One cell of a table, or one value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cell {
@@ -49,6 +52,12 @@ impl Cell {
     /// A digest, a key or a name.
     pub fn code(text: impl AsRef<str>) -> Cell {
         Cell { text: text.into(), tone: Tone::Plain, code: true }
+    }
+
+    /// Whether it is one word that is not to be broken, however narrow its column is.
+    pub fn is_short(&self) -> bool {
+        let text = self.text.as_str();
+        !self.code && text.chars().count() <= SHORT && !text.contains(char::is_whitespace)
     }
 
     /// With a tone.

@@ -16,7 +16,7 @@ use super::owners::Waiting;
 use super::preflight::{bring_back, is_configuration};
 use super::rules::{Facts, fit, text};
 use super::summary::Outcome;
-use super::target::{ServedType, Unserved};
+use super::target::{ServedType, Target, Unserved};
 use super::work::{Tally, Work};
 use super::write::{Fitted, Lost, Writer, Written};
 use crate::archive::frame;
@@ -169,21 +169,10 @@ async fn handle(work: &Work, job: Job, place: &mut Option<Place>, shown: &str) -
         Ok(object) => object,
         Err(e) => return Ok(Outcome::Failed(format!("it is not JSON: {e}"))),
     };
-    let to_come = work.compiled.is_to_come(kind);
     let target = work.target()?;
-    // A type that is waited for, or whose server hangs, must not hold up others.
-    let served = match target.known(kind).await {
-        Some(served) => Ok(served),
-        None => work.limiter.aside(place, target.served(kind, to_come && !work.dry_run)).await,
-    };
-    let served = match served {
-        Ok(served) => Some(served),
-        Err(Unserved::Lost(why)) => return Err(Lost(why)),
-        Err(_) if work.dry_run && to_come => None,
-        Err(Unserved::Missing(_)) if work.compiled.comes_of_template(kind) => {
-            return Ok(Outcome::Failed(NO_GATEKEEPER.into()));
-        }
-        Err(Unserved::Missing(why) | Unserved::NotReady(why)) => return Ok(Outcome::Failed(why)),
+    let served = match served_type(work, target, kind, place).await? {
+        Ok(served) => served,
+        Err(why) => return Ok(Outcome::Failed(why)),
     };
     let resource = match &served {
         Some(served) => {
@@ -197,6 +186,9 @@ async fn handle(work: &Work, job: Job, place: &mut Option<Place>, shown: &str) -
     if is_configuration(&resource) {
         // It may have been saved while a restore went round it.
         bring_back(&mut object);
+    }
+    if let Some(types) = work.compiled.types.get(&*job.source) {
+        target.rename_owners(&mut object, types).await;
     }
     let references = object["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
     let facts = Facts {
@@ -243,13 +235,9 @@ async fn handle(work: &Work, job: Job, place: &mut Option<Place>, shown: &str) -
         // What the target does not serve yet is not there.
         return if served.is_some() { writer.foresee(&fitted).await } else { Ok(Outcome::Created) };
     }
-    if is_configuration(&resource)
-        && let Some(note) = work.limiter.aside(place, work.webhooks.before_write(target.cluster(), &fitted)).await
-    {
-        let notes = &mut work.tallies[job.step].lock().await.notes;
-        if !notes.contains(&note) {
-            notes.push(note);
-        }
+    if is_configuration(&resource) {
+        let waiting = work.webhooks.before_write(target.cluster(), &fitted);
+        note(work, job.step, work.limiter.aside(place, waiting).await).await;
     }
     let Written { outcome, uid, .. } = writer.write(&fitted, place).await?;
     if let Some(uid) = uid {
@@ -261,6 +249,33 @@ async fn handle(work: &Work, job: Job, place: &mut Option<Place>, shown: &str) -
         }
     }
     Ok(outcome)
+}
+
+/// How the target serves a type; none where a dry run finds that it is still to come. The inner error says why it is not served.
+async fn served_type(
+    work: &Work,
+    target: &Target,
+    kind: &SavedType,
+    place: &mut Option<Place>,
+) -> Result<Result<Option<ServedType>, String>, Lost> {
+    if let Some(served) = target.known(kind).await {
+        return Ok(Ok(Some(served)));
+    }
+    let to_come = work.compiled.is_to_come(kind);
+    // A type that is waited for, or whose server hangs, must not hold up others.
+    Ok(match work.limiter.aside(place, target.served(kind, to_come && !work.dry_run)).await {
+        Ok(served) => Ok(Some(served)),
+        Err(Unserved::Lost(why)) => return Err(Lost(why)),
+        Err(_) if work.dry_run && to_come => Ok(None),
+        Err(Unserved::Missing(_)) if work.compiled.comes_of_template(kind) => Err(NO_GATEKEEPER.into()),
+        Err(Unserved::Missing(why) | Unserved::NotReady(why)) => Err(why),
+    })
+}
+
+/// Says something about a step, once.
+async fn note(work: &Work, step: usize, what: Option<String>) {
+    let notes = &mut work.tallies[step].lock().await.notes;
+    notes.extend(what.filter(|what| !notes.contains(what)));
 }
 
 fn wanted_status(apply: &Apply, kind: &SavedType, object: &Value, subresource: bool) -> Option<Value> {

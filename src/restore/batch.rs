@@ -18,7 +18,7 @@ use crate::cluster::list::ListOptions;
 use crate::object_path::ObjectPath;
 
 /// Objects of one batch at most: so many are looked at again when a restore was cut off in the middle of one.
-const BATCH: u32 = 100;
+const BATCH: u32 = 25;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 

@@ -25,6 +25,9 @@ use crate::error::{Error, Result};
 /// Between two forecasts.
 const FORECAST_EVERY: Duration = Duration::from_secs(1);
 
+/// How often webhooks that were gone round are looked at.
+const LOOK_AT_WEBHOOKS: Duration = Duration::from_secs(5);
+
 /// Everything that steps are run with.
 pub struct Executor {
     /// The plan.
@@ -83,6 +86,8 @@ impl Executor {
         };
         let (mut failures, mut usable) = (Vec::new(), None);
         let mut running = JoinSet::new();
+        let mut meanwhile = JoinSet::new();
+        meanwhile.spawn(self.clone().put_back_what_answers());
         let mut ticks = tokio::time::interval(FORECAST_EVERY);
         loop {
             self.start_ready(&mut steps, &mut running, &cancel);
@@ -109,9 +114,6 @@ impl Executor {
             let Ended { step, summary, failures: failed, goes_on } =
                 finished.map_err(|e| Error::failed("run a step").because(e))?;
             self.note_end(step, &summary, &failed);
-            // A backend that hangs must not hold up the next step.
-            let executor = self.clone();
-            tokio::spawn(async move { executor.put_back_webhooks(false).await });
             if self.plan.usable == Some(step) && summary.status == StepStatus::Done {
                 usable = Some(self.tell_usable());
             }
@@ -127,6 +129,7 @@ impl Executor {
             object,
             why,
         }));
+        meanwhile.shutdown().await;
         failures.extend(self.put_back_webhooks(true).await);
         let mut all = Vec::with_capacity(count);
         for (step, summary) in steps.ended.into_iter().enumerate() {
@@ -230,6 +233,23 @@ impl Executor {
             all.notes.extend(notes);
         }
         all
+    }
+
+    /// Webhooks that were gone round come back as soon as they answer.
+    async fn put_back_what_answers(self: Arc<Self>) {
+        while self.is_any_webhook_out().await {
+            tokio::time::sleep(LOOK_AT_WEBHOOKS).await;
+            self.put_back_webhooks(false).await;
+        }
+    }
+
+    async fn is_any_webhook_out(&self) -> bool {
+        for work in &self.works {
+            if work.webhooks.is_any_out().await {
+                return true;
+            }
+        }
+        false
     }
 
     /// Webhooks that were gone round: those that answer again, at the end all of them.

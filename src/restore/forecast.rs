@@ -285,7 +285,7 @@ spec:
 
     fn plan() -> RestorePlan {
         match parse(PLAN, Path::new("x.yaml")).unwrap().remove(0) {
-            Document::RestorePlan(plan) => plan,
+            Document::RestorePlan(plan) => *plan,
             other => panic!("{other:?}"),
         }
     }

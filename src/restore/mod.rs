@@ -8,6 +8,9 @@
 //!                                          ├ http, scale: a request; workloads to zero, and back
 //!                                          └ manual: a person
 //! ```
+//!
+//! The [`executor`] runs the graph; the journal notes each step and each batch of objects, so that a restore that was cut off goes
+//! on; the board holds where each step stands, from which the forecast follows.
 
 mod apply;
 mod batch;
@@ -173,15 +176,22 @@ impl Restore {
         let executor = Arc::new(self.prepare().await?);
         let obstacles = executor.look_ahead(&cancel).await?;
         let predicted = executor.board.forecast(executor.works[0].clock.elapsed());
-        let keeping = executor.journal.clone();
-        let done = tokio::select! {
-            done = executor.run(cancel) => done?,
-            () = keeping.keep_up() => return Err(Error::failed("keep the journal")),
+        let end = CancellationToken::new();
+        let keeping = tokio::spawn(executor.journal.clone().keep_up(end.clone()));
+        let done = executor.run(cancel).await;
+        let ended = match done {
+            Ok(done) => done,
+            Err(e) => {
+                end.cancel();
+                return Err(e);
+            }
         };
-        let mut summary = summarise(&executor, done, dry_run, begin.elapsed().as_secs_f64(), predicted);
+        let mut summary = summarise(&executor, ended, dry_run, begin.elapsed().as_secs_f64(), predicted);
         summary.obstacles = obstacles;
         executor.journal.note(&Entry::Ended { at: executor.works[0].clock.clock.now(), status: summary.status });
-        executor.journal.upload().await;
+        end.cancel();
+        // A panic in it is told by the runtime; the restore is done all the same.
+        let _ = keeping.await;
         let broken = executor.works[0].broken.lock().await.take();
         Ok(Restored { summary, broken })
     }

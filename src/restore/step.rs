@@ -24,6 +24,10 @@ use super::{Decision, rounded, scale};
 use crate::config::{Action, Manual, OnFailure, When, format_duration};
 use crate::error::Result;
 
+/// Why a request that may change something twice is not sent again by itself.
+const SENT: &str = "the restore was cut off while the request was sent: see whether it has arrived, and leave the step out \
+                    (--skip) if it has";
+
 /// What came of a step.
 pub struct Ended {
     /// Which.
@@ -74,6 +78,11 @@ pub async fn run_step(executor: &Executor, step: usize) -> Ended {
     let (started, begin) = (work.clock.clock.now(), Instant::now());
     let (mut tried, mut tries) = match running.left_out().await {
         Some((status, why)) => (Tried::new(status, why), 0),
+        None if running.may_have_been_sent() => match running.decide(SENT).await {
+            Decision::Again => running.try_until_done().await,
+            Decision::GoOn => (Tried::new(StepStatus::LeftOut, format!("{SENT}; taken as done")), 0),
+            Decision::Stop => (Tried::new(StepStatus::Failed, SENT.to_string()), 0),
+        },
         None => {
             executor.journal.note(&Entry::StepBegan { at: started, step: running.name.clone() });
             running.try_until_done().await
@@ -123,6 +132,13 @@ impl Running<'_> {
             failures: failures.clone(),
             goes_on: true,
         })
+    }
+
+    /// Whether a request that must not be sent twice may have been, before the restore was cut off.
+    fn may_have_been_sent(&self) -> bool {
+        let earlier = &self.executor.earlier;
+        let was_cut_off = earlier.began.contains(&self.name) && !earlier.steps.contains_key(&self.name);
+        was_cut_off && matches!(self.action(), Action::Http(request) if !request.method.is_idempotent())
     }
 
     /// Why the step is not run, on purpose.

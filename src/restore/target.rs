@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::compile::SavedType;
 use super::moved::{Moved, moved};
+use super::rules::text;
 use super::terminating::Terminating;
 use super::write::PATIENCE;
 use crate::cluster::discovery::group_version_path;
@@ -68,6 +69,12 @@ impl ServedType {
         &self.version
     }
 
+    /// Group and version, as objects name them.
+    fn api_version(&self) -> String {
+        let dot = if self.group.is_empty() { "" } else { "/" };
+        format!("{}{dot}{}", self.group, self.version)
+    }
+
     /// Whether objects change their version on the way.
     pub fn is_other_version(&self) -> bool {
         !matches!(self.way, Way::Same)
@@ -80,8 +87,7 @@ impl ServedType {
             Way::OtherVersion => {}
             Way::Moved(moved) => moved.change(object)?,
         }
-        let dot = if self.group.is_empty() { "" } else { "/" };
-        object["apiVersion"] = Value::String(format!("{}{dot}{}", self.group, self.version));
+        object["apiVersion"] = Value::String(self.api_version());
         Ok(())
     }
 }
@@ -160,6 +166,20 @@ impl Target {
     async fn cell(&self, kind: &SavedType) -> Arc<Mutex<Option<Known>>> {
         let key = format!("{}/{}", kind.resource, kind.version);
         self.types.lock().await.entry(key).or_default().clone()
+    }
+
+    /// Owners whose type is served in another version are named in that one: the garbage collector looks for them there.
+    pub async fn rename_owners(&self, object: &mut Value, types: &HashMap<String, SavedType>) {
+        let references = object["metadata"].get_mut("ownerReferences").and_then(Value::as_array_mut);
+        for reference in references.into_iter().flatten() {
+            let version = text(reference, "apiVersion");
+            let (group, version) = version.split_once('/').unwrap_or(("", version));
+            let named = |t: &&SavedType| t.kind == text(reference, "kind") && t.group == group && t.version == version;
+            let Some(owner) = types.values().find(named) else { continue };
+            if let Some(served) = self.known(owner).await.filter(ServedType::is_other_version) {
+                reference["apiVersion"] = Value::String(served.api_version());
+            }
+        }
     }
 
     /// Asks until the type is served or the time is over. One type that is not served holds up only itself.

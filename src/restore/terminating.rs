@@ -16,9 +16,12 @@ const GONE_WITHIN: Duration = Duration::from_secs(45);
 const POLL: Duration = Duration::from_millis(500);
 const TIMEOUT: Duration = Duration::from_secs(15);
 
+/// What came of waiting for one; an error says what keeps it.
+type Waited = OnceCell<Result<(), String>>;
+
 /// What came of waiting for each.
 #[derive(Debug, Default)]
-pub struct Terminating(Mutex<HashMap<String, Arc<OnceCell<Result<(), String>>>>>);
+pub struct Terminating(Mutex<HashMap<String, Arc<Waited>>>);
 
 impl Terminating {
     /// Waits until the namespace is gone, or is told why it does not go. Whoever comes later gets the same answer at once.

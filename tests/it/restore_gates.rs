@@ -360,7 +360,7 @@ async fn a_check_looks_once() {
     let looked_at = format!("{{kind: Deployment, namespaces: {{include: [{namespace}]}}}}");
     let plan = rig.plan(&format!("[{{name: dns, manual: {{title: x, minutes: 5, check: {looked_at}}}}}]"));
     let plan = config::read_plan(&plan, None).unwrap();
-    assert!(plan.needs_cluster());
+    assert!(plan.needs_cluster(0));
     let config::Action::Manual(manual) = &plan.steps[0].action else { panic!("no manual step") };
     let cluster = connect(&shared().kubeconfig).await;
     let look = async || check(Some(&cluster), manual.check.as_ref().unwrap()).await;

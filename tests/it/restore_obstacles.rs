@@ -1,6 +1,8 @@
 //! What stands in the way of a restore: found before the first write, and dealt with.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -48,6 +50,11 @@ struct HeldUp {
 
 impl HeldUp {
     async fn new() -> HeldUp {
+        HeldUp::by(&serve_silence().await).await
+    }
+
+    /// Held up by the webhook at this URL.
+    async fn by(url: &str) -> HeldUp {
         let rig = Rig::new().await;
         let plane = ControlPlane::start(&rig.scratch, "held").await;
         let (api, plan) = (plane.api(), rig.plan(MAPS));
@@ -58,7 +65,7 @@ impl HeldUp {
         for name in ["one", "two", "three"] {
             api.delete(&format!("{}/{name}", config_maps("default"))).await;
         }
-        let config = webhook("hung", "default", json!({"url": serve_silence().await}));
+        let config = webhook("hung", "default", json!({ "url": url }));
         api.create(WEBHOOKS, &config).await;
         // The server learns of it a moment later.
         let probe = format!("{}?dryRun=All", config_maps("default"));
@@ -130,6 +137,37 @@ async fn a_webhook_that_was_gone_round_is_put_back_after_a_kill_by_whoever_resto
     let stopped = held.restore("--webhooks stop").run().await.expect(1);
     assert!(stopped.to_string().contains("nothing was written"), "{stopped}");
     assert_eq!(held.config().await, before);
+}
+
+#[tokio::test]
+async fn a_webhook_that_was_gone_round_is_put_back_as_soon_as_it_answers() {
+    let up = Arc::new(AtomicBool::new(false));
+    let answers = up.clone();
+    let backend = FaultProxy::alone(move |_| if answers.load(SeqCst) { Action::status(400) } else { Action::Hang });
+    let held = HeldUp::by(backend.url()).await;
+    let (before, api) = (held.config().await, held.plane.api());
+    let gate = |name: &str, after: &str| {
+        format!(
+            "{{name: {name}, after: [{after}], gate: {{kind: Namespace, condition: Active, labels: open={name}, timeout: 2m}}}}"
+        )
+    };
+    let maps = "{name: maps, apply: {kinds: [ConfigMap]}}";
+    let plan = held.rig.plan(&format!("[{maps}, {}, {}]", gate("one", "maps"), gate("two", "one")));
+    let restore = held.rig.restore(&plan, held.plane.kubeconfig()).args(["--webhooks", "goAround"]);
+    let running = restore.start().await;
+    eventually("all is restored", async || held.there().await == 3).await;
+    assert_ne!(held.config().await, before, "it is out");
+    let open = async |name: &str| {
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {"open": name}}});
+        api.create("/api/v1/namespaces", &namespace).await;
+    };
+    up.store(true, SeqCst);
+    open("one").await;
+    eventually("it is put back while the restore goes on", async || held.config().await == before).await;
+    open("two").await;
+    let summary = summary(&running.finish().await.expect_success());
+    assert_eq!(step(&summary, "two")["status"], "done", "{summary:#}");
 }
 
 /// A backup may be taken between a kill and the next restore.
@@ -289,7 +327,12 @@ async fn a_version_that_is_not_served_goes_through_another_one_and_what_does_not
     api.create(DEFINITIONS, &two_versions(GROUP, false)).await;
     let path = format!("/apis/{GROUP}/v1/things");
     eventually("the type is served", async || api.send(reqwest::Method::GET, &path, None).await.0 == 200).await;
-    api.create(&things(GROUP, "default"), &thing(GROUP, "fits")).await;
+    let fits = api.create(&things(GROUP, "default"), &thing(GROUP, "fits")).await;
+    let mut owned = config_map("owned");
+    let uid = &fits["metadata"]["uid"];
+    owned["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": format!("{GROUP}/v1"), "kind": "Thing", "name": "fits", "uid": uid}]);
+    api.create(&config_maps("default"), &owned).await;
     let mut large = thing(GROUP, "large");
     large["spec"]["colour"] = json!("blue");
     api.create(&things(GROUP, "default"), &large).await;
@@ -297,11 +340,12 @@ async fn a_version_that_is_not_served_goes_through_another_one_and_what_does_not
     for name in ["fits", "large"] {
         api.delete(&format!("{}/{name}", things(GROUP, "default"))).await;
     }
+    api.delete(&format!("{}/owned", config_maps("default"))).await;
     let versions = json!({"spec": {"versions": two_versions(GROUP, true)["spec"]["versions"]}});
     api.patch(&format!("{DEFINITIONS}/things.{GROUP}"), &versions).await;
     eventually("the version is gone", async || api.send(reqwest::Method::GET, &path, None).await.0 == 404).await;
 
-    let plan = rig.plan(&format!("[{{name: things, apply: {{kinds: [Thing.{GROUP}]}}}}]"));
+    let plan = rig.plan(&format!("[{{name: things, apply: {{kinds: [ConfigMap, Thing.{GROUP}]}}}}]"));
     let dry = summary(&rig.restore(&plan, plane.kubeconfig()).arg("--dry-run").run().await.expect(3));
     let obstacles = dry["obstacles"].to_string();
     assert!(
@@ -310,7 +354,7 @@ async fn a_version_that_is_not_served_goes_through_another_one_and_what_does_not
     );
     let restored = summary(&rig.restore(&plan, plane.kubeconfig()).run().await.expect(3));
     for seen in [&dry, &restored] {
-        assert_eq!(items(seen), [1, 0, 0, 0, 1], "{seen:#}");
+        assert_eq!(items(seen), [2, 0, 0, 0, 1], "{seen:#}");
         assert_eq!(seen["failures"][0]["object"], "things.versions.test/default/large");
         let why = seen["failures"][0]["why"].as_str().unwrap();
         assert!(why.starts_with("v1 is not served, and v1beta1 does not take it: "), "{why}");
@@ -319,6 +363,8 @@ async fn a_version_that_is_not_served_goes_through_another_one_and_what_does_not
     let old = format!("/apis/{GROUP}/v1beta1/namespaces/default/things");
     assert_eq!(api.get(&format!("{old}/fits")).await["spec"], json!({"size": 1}));
     assert!(api.find(&format!("{old}/large")).await.is_none());
+    let owned = api.get(&format!("{}/owned", config_maps("default"))).await;
+    assert_eq!(owned["metadata"]["ownerReferences"][0]["apiVersion"], json!(format!("{GROUP}/v1beta1")));
 }
 
 /// A kubeconfig of somebody who may read and write config maps of one namespace and nothing else.

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use ckbackup::vault::layout::{BackupId, MANIFEST, SIGNATURE};
 use ckbackup::vault::manifest::{Manifest, Status};
+use ckbackup::vault::record::RECORDS;
 use ckbackup::vault::signature::{Purpose, Signer};
 use http::{HeaderMap, Method};
 use jiff::{SignedDuration, Timestamp, Unit};
@@ -119,7 +120,8 @@ impl History {
 /// The backups' folders among files of a vault.
 pub fn folders(files: &[String]) -> Vec<String> {
     let inside = files.iter().filter_map(|file| file.strip_prefix(CLUSTER)?.strip_prefix('/')?.split_once('/'));
-    let mut ids: Vec<_> = inside.map(|(id, _)| id.to_string()).collect();
+    let backups = inside.filter(|(id, _)| *id != RECORDS);
+    let mut ids: Vec<_> = backups.map(|(id, _)| id.to_string()).collect();
     ids.dedup();
     ids
 }

@@ -82,6 +82,20 @@ fn every_source_of_a_shipped_schedule_comes_back_by_a_shipped_plan() {
     }
 }
 
+#[test]
+fn a_shipped_plan_leaves_out_what_the_backup_has_no_source_for() {
+    let mut count = 0;
+    for step in specs(&files("restore-plans", "yaml"), "steps") {
+        for kind in ["prometheus", "elasticsearch", "objects", "files", "command"] {
+            if step[kind].is_object() {
+                assert_eq!(step["when"]["source"], step[kind]["source"], "{step:#}");
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 10, "{count}");
+}
+
 /// The calls of ckbackup in a document: in blocks of code, and in backticks within a line.
 fn commands(document: &str) -> Vec<String> {
     let (mut found, mut in_code) = (Vec::new(), false);
@@ -164,9 +178,10 @@ async fn completions_and_manual_pages_name_every_verb() {
     }
     Ckbackup::new(&scratch).args(["completion", "cobol"]).run().await.expect(2);
     Ckbackup::new(&scratch).args(["man", "--dir", "man1"]).run().await.expect_success();
-    for verb in
-        ["keygen", "validate", "backup", "list", "show", "verify", "extract", "diff", "restore", "schedule", "demo"]
-    {
+    for verb in [
+        "keygen", "validate", "backup", "list", "show", "verify", "extract", "diff", "restore", "report", "schedule",
+        "demo",
+    ] {
         let page = std::fs::read_to_string(scratch.path().join(format!("man1/ckbackup-{verb}.1"))).unwrap();
         assert!(page.contains(".SH SYNOPSIS") && page.contains("Example"), "{verb}: {page}");
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::error::{Context, Result};
 
 /// Plans and runbooks as they are shipped.
-const SHIPPED: [(&str, &str); 13] = [
+const SHIPPED: [(&str, &str); 14] = [
     ("restore-plans/workload-cluster.yaml", include_str!("../../../restore-plans/workload-cluster.yaml")),
     ("restore-plans/default.yaml", include_str!("../../../restore-plans/default.yaml")),
     ("runbooks/deleted-namespace.md", include_str!("../../../runbooks/deleted-namespace.md")),
@@ -16,6 +16,7 @@ const SHIPPED: [(&str, &str); 13] = [
     ("runbooks/lost-key.md", include_str!("../../../runbooks/lost-key.md")),
     ("runbooks/lost-management-cluster.md", include_str!("../../../runbooks/lost-management-cluster.md")),
     ("runbooks/lost-workload-cluster.md", include_str!("../../../runbooks/lost-workload-cluster.md")),
+    ("runbooks/quarterly-drill.md", include_str!("../../../runbooks/quarterly-drill.md")),
     ("runbooks/ransomware.md", include_str!("../../../runbooks/ransomware.md")),
     ("runbooks/restore-with-stock-tools.md", include_str!("../../../runbooks/restore-with-stock-tools.md")),
     ("runbooks/vault-full.md", include_str!("../../../runbooks/vault-full.md")),

@@ -100,6 +100,7 @@ impl<'a> Demo<'a> {
         self.restore(&empty).await?;
         empty.stop().await?;
         self.restore_data(&before).await?;
+        self.drill().await?;
         self.farewell();
         Ok(DONE)
     }
@@ -155,6 +156,21 @@ impl<'a> Demo<'a> {
         Ok(())
     }
 
+    /// What is done every quarter, so that the night on which it counts is not the first time.
+    async fn drill(&self) -> Result<()> {
+        self.title("A drill: the same, rehearsed in a control plane of its own, with a signed report");
+        let file = |name: &str| path_text(&self.dir.join(name));
+        self.verb(&["keygen", "--dir", &file("keys/drill"), "--only", "attesting", "--principal", "drill@workload-1"])
+            .await?;
+        let (plan, vault) = (file("restore-plans/workload-cluster.yaml"), format!("file://{}", file("vault")));
+        let (identity, signers) = (file("keys/on-call/identity.txt"), file("keys/on-call/allowed_signers"));
+        let (key, report, assets) = (file("keys/drill/attesting_key"), file("drill"), path_text(&self.assets));
+        let known = ["--vault", &vault, "--signers", &signers, "--identity", &identity, "--attest", &key];
+        let drill = ["drill", "run", "-f", &plan, "--target", "sandbox", "--assets", &assets, "--report-dir", &report];
+        self.verb(&[&drill[..], &known[..]].concat()).await?;
+        self.verb(&["report", "verify", &report, "--signers", &file("keys/drill/allowed_attesters")]).await
+    }
+
     /// Runs a verb as if it had been typed.
     async fn verb(&self, words: &[&str]) -> Result<()> {
         let shown = words.iter().map(|w| w.replace(&path_text(&self.dir), "$DEMO")).collect::<Vec<_>>().join(" ");
@@ -185,6 +201,7 @@ impl<'a> Demo<'a> {
             "everything lies in DEMO={dir}\n\
              \n  vault/           the backup, as it would stand in object storage\n\
              \x20 restored/        metrics and audit logs\n\
+             \x20 drill/           the report of the drill: open file://{dir}/drill/report.html in a browser\n\
              \x20 keys/            identities (on-call, escrow), signing key, allowed_signers\n\
              \x20 schedules/ restore-plans/ runbooks/   what was run\n\
              \nopen a segment without ckbackup, with age, zstd and tar:\n\

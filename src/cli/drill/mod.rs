@@ -5,7 +5,7 @@ mod namespace;
 mod run;
 mod scenario;
 mod stage;
-mod used;
+pub(super) mod used;
 
 use clap::{Args, Subcommand};
 

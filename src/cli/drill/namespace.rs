@@ -59,7 +59,7 @@ impl DrillNamespace {
             AT_REST.replace('\n', "\n  "),
         );
         let read = config::parse(&text, &plan.path)?.into_iter().find_map(|document| match document {
-            Document::RestorePlan(plan) => Some(plan),
+            Document::RestorePlan(plan) => Some(*plan),
             _ => None,
         });
         let mut derived = read.ok_or_else(|| Error::failed("make the plan of the drill"))?;

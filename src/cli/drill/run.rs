@@ -14,6 +14,7 @@ use super::stage::{self, DrillTarget, Staged};
 use super::used::{backup_used, keys};
 use crate::archive::age::opened_of;
 use crate::cli::diff::stored_scopes;
+use crate::cli::restore::begin::learn;
 use crate::cli::restore::sites::{self, Opened};
 use crate::cli::restore::{live, person};
 use crate::cli::shared::{AttestArgs, ClusterArgs, IdentityArgs, PlaceArgs, TrustArgs};
@@ -151,7 +152,8 @@ async fn drill(args: &RunArgs, global: &Global) -> Result<(ExerciseReport, bool)
     let manifests: Vec<_> = opened.iter().map(|opened| &opened.backup.manifest).collect();
     play.before(&plan, &opened, signers.as_ref(), args, global).await?;
     let staged = stage::set(&plan, &manifests, args, global).await?;
-    let rehearsed = rehearse(&plan, opened, &staged, &mut play, args, global).await;
+    let experience = learn(&plan, &opened, signers.as_ref(), global).await;
+    let rehearsed = rehearse(&plan, opened, &staged, experience, &mut play, args, global).await;
     let struck = staged.strike(args.keep, global).await;
     let rehearsed = rehearsed?;
     struck?;
@@ -172,18 +174,19 @@ async fn rehearse(
     plan: &Arc<RestorePlan>,
     opened: Vec<Opened>,
     staged: &Staged,
+    experience: Experience,
     play: &mut Play,
     args: &RunArgs,
     global: &Global,
 ) -> Result<Rehearsed> {
     let mut started = global.now();
-    let mut restored = restore_of(plan, &opened, staged, args, global).run().await?;
+    let mut restored = restore_of(plan, &opened, staged, experience.clone(), args, global).run().await?;
     if restored.summary.status == RestoreStatus::Complete
         && let Some(lost) = play.lose(staged).await?
     {
         // The incident is the loss of the namespace; what was there before had to be set up.
         started = global.now();
-        restored = restore_of(plan, &opened, staged, args, global).run().await?;
+        restored = restore_of(plan, &opened, staged, experience.clone(), args, global).run().await?;
         play.found(&lost, staged).await?;
     }
     let comparisons = match global.cancel.is_cancelled() {
@@ -199,6 +202,7 @@ pub(super) fn restore_of(
     plan: &Arc<RestorePlan>,
     opened: &[Opened],
     staged: &Staged,
+    experience: Experience,
     args: &RunArgs,
     global: &Global,
 ) -> Restore {
@@ -220,7 +224,7 @@ pub(super) fn restore_of(
         operator: Arc::new(person::Person::new(args.yes, None)),
         journal: Arc::new(Journal::none(global.progress())),
         earlier: Earlier::default(),
-        experience: Experience::default(),
+        experience,
         progress: global.progress(),
         watcher: live::watcher(global),
         cancel: global.cancel.clone(),

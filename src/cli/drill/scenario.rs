@@ -14,7 +14,7 @@ use crate::drill::loss::{LostNamespace, StockKeys, open_with_stock_tools, overwr
 use crate::error::{Context, Error, Kind, Result};
 use crate::reader::{Committed, verify};
 use crate::report::model::{self, CountCheck, Verification, VerificationKind, VerificationOutcome};
-use crate::restore::RestoreStatus;
+use crate::restore::{Experience, RestoreStatus};
 use crate::vault::signature::Signers;
 
 /// A scenario that is being played.
@@ -252,7 +252,7 @@ async fn restore_damaged(
 ) -> Result<Result<(), Error>> {
     let manifests: Vec<_> = damaged.iter().map(|opened| &opened.backup.manifest).collect();
     let staged = stage::set(plan, &manifests, args, global).await?;
-    let restored = restore_of(plan, damaged, &staged, args, global).run().await;
+    let restored = restore_of(plan, damaged, &staged, Experience::default(), args, global).run().await;
     staged.strike(false, global).await?;
     Ok(match restored {
         Err(e) => Err(e),

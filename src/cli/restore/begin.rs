@@ -2,29 +2,51 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
+use super::sites::{self, Opened};
 use super::stored_plan::{Unpacked, stored_plan};
-use super::{RestoreArgs, parse_start, person, sites};
+use super::{RestoreArgs, parse_start, person};
 use crate::cli::Global;
 use crate::cli::choose::choose;
 use crate::cluster::Cluster;
 use crate::config::{self, Action, Conflict, PlanFile, RestorePlan};
+use crate::drill::experience::experience;
 use crate::error::{Error, Result};
-use crate::restore::{Begin, BeginTarget, Earlier, Entry, JOURNAL_VERSION, Journal, RestoreId, Site, VaultPlace};
+use crate::restore::{
+    Begin, BeginTarget, Earlier, Entry, Experience, JOURNAL_VERSION, Journal, RestoreId, Site, VaultPlace,
+};
+use crate::vault::signature::Signers;
+
+/// A prediction is not worth more than this, when the cluster is down.
+const LEARNING: Duration = Duration::from_secs(10);
 
 /// A restore that is ready to run.
 pub(super) struct Begun {
     pub plan: Arc<RestorePlan>,
-    pub sites: Vec<Site>,
+    /// The backups, in the order of the plan's targets.
+    pub opened: Vec<Opened>,
+    /// The clusters, in the same order.
+    pub clusters: Vec<Option<Cluster>>,
     pub conflict: Conflict,
     pub left_out: BTreeMap<String, String>,
     pub incident_start: Timestamp,
     pub journal: Arc<Journal>,
     pub earlier: Earlier,
+    /// What steps took before.
+    pub experience: Experience,
     /// What was unpacked for it goes with this value.
     pub _unpacked: Option<Unpacked>,
+}
+
+impl Begun {
+    /// What is restored from, and where to.
+    pub fn sites(&self) -> Vec<Site> {
+        let pairs = self.opened.iter().zip(&self.clusters);
+        pairs.map(|(opened, cluster)| Site { backup: opened.backup.clone(), cluster: cluster.clone() }).collect()
+    }
 }
 
 /// Finds everything, and writes down that it begins; a dry run writes nothing down.
@@ -66,39 +88,67 @@ pub(super) async fn begin(args: &RestoreArgs, global: &Global) -> Result<Begun> 
         cluster.version().await?;
     }
     let left_out = left_out(&plan, args)?;
-    let (mut sites, mut targets) = (Vec::new(), Vec::new());
-    for (at, (chosen, cluster)) in chosen.into_iter().zip(clusters).enumerate() {
+    let (mut all, mut targets) = (Vec::new(), Vec::new());
+    for (at, (chosen, cluster)) in chosen.into_iter().zip(&clusters).enumerate() {
         let opened = sites::open(&vault, chosen, identities.clone()).await?;
         targets.push(begin_target(&plan, at, &opened, cluster.as_ref()).await);
-        sites.push(Site { backup: opened.backup, cluster });
+        all.push(opened);
     }
+    let experience = learn(&plan, &all, signers.as_ref(), global).await;
     let journal = match args.dry_run {
         true => Arc::new(Journal::none(global.progress())),
         false => {
-            let id = RestoreId::new(now, &plan.name);
+            let id = free_id(&plan, now, global)?;
             let begin = describe(&plan, &id, now, incident_start, targets, &left_out, args.conflict, global);
-            open_journal(&id, &sites, begin, global)?
+            open_journal(&id, &all, begin, global)?
         }
     };
     Ok(Begun {
         plan: Arc::new(plan),
-        sites,
+        opened: all,
+        clusters,
         conflict: args.conflict,
         left_out,
         incident_start,
         journal,
         earlier: Earlier::default(),
+        experience,
         _unpacked: unpacked,
     })
 }
 
-fn open_journal(id: &RestoreId, sites: &[Site], begin: Begin, global: &Global) -> Result<Arc<Journal>> {
+/// An id that no restore of this machine has: those of one second get the seconds after it.
+fn free_id(plan: &RestorePlan, now: Timestamp, global: &Global) -> Result<RestoreId> {
+    const SECONDS: i64 = 60;
     let state = global.state_folder();
-    if state.of(id).exists() {
-        return Err(Error::usage(format!("restore {id} has just begun in another process"))
-            .hint("wait a second, and look at that one first"));
+    let ids = (0..SECONDS).map(|second| RestoreId::new(now + SignedDuration::from_secs(second), &plan.name));
+    let free = ids.into_iter().find(|id| !state.of(id).exists());
+    free.ok_or_else(|| Error::usage(format!("plan {} was begun {SECONDS} times within a minute", plan.name)))
+}
+
+/// What steps took in the last restore or drill by this plan. That nobody knows changes only the prediction.
+pub(in crate::cli) async fn learn(
+    plan: &RestorePlan,
+    opened: &[Opened],
+    signers: Option<&Signers>,
+    global: &Global,
+) -> Experience {
+    let Some(first) = opened.first() else { return Experience::default() };
+    let (vault, cluster) = (first.backup.vault(), &first.backup.manifest.cluster);
+    let known = experience(vault, cluster, signers, plan.name.as_str(), global.now());
+    match tokio::time::timeout(LEARNING, known).await {
+        Ok(Ok(known)) => known,
+        Ok(Err(e)) => {
+            tracing::warn!(error = %e.one_line(), "earlier restores are not known: the prediction goes by the plan");
+            Experience::default()
+        }
+        Err(_) => Experience::default(),
     }
-    let place = VaultPlace::beside(&sites[0].backup)?;
+}
+
+fn open_journal(id: &RestoreId, opened: &[Opened], begin: Begin, global: &Global) -> Result<Arc<Journal>> {
+    let state = global.state_folder();
+    let place = VaultPlace::beside(&opened[0].backup)?;
     let journal = Journal::open(&state, id, place, 0, Default::default(), global.progress())?;
     journal.note(&Entry::Begin(Box::new(begin)));
     Ok(journal)
@@ -156,7 +206,7 @@ fn runbooks(plan: &RestorePlan) -> Vec<PlanFile> {
     all
 }
 
-async fn begin_target(plan: &RestorePlan, at: usize, opened: &sites::Opened, cluster: Option<&Cluster>) -> BeginTarget {
+async fn begin_target(plan: &RestorePlan, at: usize, opened: &Opened, cluster: Option<&Cluster>) -> BeginTarget {
     let uid = match cluster {
         Some(cluster) => cluster.uid().await,
         None => None,

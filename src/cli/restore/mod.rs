@@ -1,8 +1,9 @@
 //! `ckbackup restore`: a plan brings a backup back into a cluster.
 
-mod begin;
+pub(super) mod begin;
 pub(super) mod live;
 pub(super) mod person;
+mod report;
 pub(super) mod resume;
 pub(super) mod sites;
 pub(super) mod stored_plan;
@@ -15,13 +16,15 @@ use clap::{ArgGroup, Args};
 use jiff::Timestamp;
 
 use self::begin::Begun;
-use super::shared::{ClusterArgs, IdentityArgs, PlaceArgs, TrustArgs};
+use super::shared::{AttestArgs, ClusterArgs, IdentityArgs, PlaceArgs, TrustArgs};
 use super::words::{count, counted};
 use super::{DONE, Global, Outcome};
 use crate::clock::SystemClock;
+use crate::cluster::Cluster;
 use crate::config::{Conflict, RestorePlan, WebhookPolicy, parse_duration};
 use crate::error::{Context, Error, Kind, Result};
-use crate::restore::{Event, Restore, RestoreStatus, RestoreSummary, Restored, Site, StateFolder};
+use crate::reader::OpenBackup;
+use crate::restore::{Event, Restore, RestoreStatus, RestoreSummary, Restored, StateFolder};
 use crate::vault::manifest::Status;
 
 const EXAMPLES: &str = "\
@@ -84,6 +87,18 @@ pub struct RestoreArgs {
     /// When the incident began, for the clock: a time (2026-11-21T02:10:00Z) or how long ago (40m); now unless given
     #[arg(long, value_name = "TIME")]
     pub incident_start: Option<String>,
+    /// Write a report of the restore into this folder: JSON, signed where --attest is given, HTML, Markdown and JUnit
+    #[arg(long, value_name = "DIR", help_heading = "Report")]
+    pub report_dir: Option<PathBuf>,
+    /// Who runs it, for the report; the user of this machine unless given
+    #[arg(long, value_name = "NAME", help_heading = "Report")]
+    pub ran_by: Option<String>,
+    /// Who approved it, for the report
+    #[arg(long, value_name = "NAME", help_heading = "Report")]
+    pub approved_by: Option<String>,
+    /// Who signs the report, and the record of the restore in the vault.
+    #[command(flatten)]
+    pub attest: AttestArgs,
     /// Where backups are.
     #[command(flatten)]
     pub place: PlaceArgs,
@@ -119,8 +134,11 @@ pub async fn run(args: &RestoreArgs, global: &Global) -> Outcome {
         begun = prepare => begun?,
     };
     announce(&begun, args, global);
-    let restored = restore(&begun.plan.clone(), begun, args, global).await?;
-    let Restored { summary, broken } = restored;
+    let started = global.now();
+    let Restored { summary, broken } = restore(&begun, args, global).await?;
+    if !args.dry_run {
+        report::tell(&begun, &summary, started, args, global).await?;
+    }
     global.print(&summary, |form| summary::human(&summary, form))?;
     match broken {
         Some(e) if !global.cancel.is_cancelled() => {
@@ -130,7 +148,8 @@ pub async fn run(args: &RestoreArgs, global: &Global) -> Outcome {
     }
 }
 
-async fn restore(plan: &Arc<RestorePlan>, begun: Begun, args: &RestoreArgs, global: &Global) -> Result<Restored> {
+async fn restore(begun: &Begun, args: &RestoreArgs, global: &Global) -> Result<Restored> {
+    let plan = &begun.plan;
     let watcher = live::watcher(global);
     let id = begun.journal.id().map(ToString::to_string);
     watcher.see(&Event::Begin {
@@ -142,19 +161,19 @@ async fn restore(plan: &Arc<RestorePlan>, begun: Begun, args: &RestoreArgs, glob
     });
     let restore = Restore {
         plan: plan.clone(),
-        sites: begun.sites,
+        sites: begun.sites(),
         conflict: begun.conflict,
         webhooks: args.webhooks,
         storage: global.store_settings(),
         dry_run: args.dry_run,
         stage: None,
-        left_out: begun.left_out,
+        left_out: begun.left_out.clone(),
         incident_start: begun.incident_start,
         clock: Arc::new(SystemClock),
         operator: Arc::new(person::Person::new(args.yes, id)),
-        journal: begun.journal,
-        earlier: begun.earlier,
-        experience: Default::default(),
+        journal: begun.journal.clone(),
+        earlier: begun.earlier.clone(),
+        experience: begun.experience.clone(),
         progress: global.progress(),
         watcher,
         cancel: global.cancel.clone(),
@@ -171,10 +190,10 @@ fn again(summary: &RestoreSummary) -> String {
 }
 
 fn announce(begun: &Begun, args: &RestoreArgs, global: &Global) {
-    for site in &begun.sites {
-        announce_site(site, &begun.plan, args, global);
+    for (opened, cluster) in begun.opened.iter().zip(&begun.clusters) {
+        announce_one(&opened.backup, cluster.as_ref(), &begun.plan, args, global);
     }
-    if let Some(skew) = sites::skew(&begun.sites) {
+    if let Some(skew) = sites::skew(&begun.opened) {
         global.note(skew);
     }
     if let Some(id) = begun.journal.id() {
@@ -182,9 +201,15 @@ fn announce(begun: &Begun, args: &RestoreArgs, global: &Global) {
     }
 }
 
-fn announce_site(site: &Site, plan: &RestorePlan, args: &RestoreArgs, global: &Global) {
+fn announce_one(
+    backup: &OpenBackup,
+    cluster: Option<&Cluster>,
+    plan: &RestorePlan,
+    args: &RestoreArgs,
+    global: &Global,
+) {
     let verb = if args.dry_run { "would restore" } else { "restores" };
-    let (manifest, cluster) = (&site.backup.manifest, site.cluster.as_ref());
+    let manifest = &backup.manifest;
     global.note(format!(
         "plan {} {verb} {} of {} ({}){}",
         plan.name,

@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::begin::{Begun, host, left_out, refuse_questions};
+use super::RestoreArgs;
+use super::begin::{Begun, host, learn, left_out, refuse_questions};
+use super::sites::{self, Opened};
 use super::stored_plan::journalled_plan;
-use super::{RestoreArgs, sites};
 use crate::archive::age::Identities;
 use crate::cli::Global;
 use crate::cli::choose::choose;
 use crate::cluster::Cluster;
 use crate::error::{Error, Result};
 use crate::restore::{
-    Begin, BeginTarget, Entry, Journal, Reading, RestoreId, RestoreStatus, Site, StateFolder, VaultPlace, all_in_vault,
+    Begin, BeginTarget, Entry, Journal, Reading, RestoreId, RestoreStatus, StateFolder, VaultPlace, all_in_vault,
     peek_begin, read_journal,
 };
 use crate::vault::Vault;
@@ -31,7 +32,7 @@ pub(super) async fn resume(which: &str, args: &RestoreArgs, global: &Global) -> 
     }
     let first =
         opened.first().ok_or_else(|| Error::integrity(format!("the journal of restore {id} names no backup")))?;
-    let place = VaultPlace::beside(first)?;
+    let place = VaultPlace::beside(&first.backup)?;
     // Read again, now that it can be seen who wrote it.
     let reading = read_journal(&state, &id, place.as_ref()).await?;
     let Reading { begin, earlier, parts } = reading.ok_or_else(|| gone(&id))?;
@@ -49,17 +50,19 @@ pub(super) async fn resume(which: &str, args: &RestoreArgs, global: &Global) -> 
     all_left_out.extend(left_out(&plan, args)?);
     let journal = Journal::open(&state, &id, place, parts, earlier.seen.clone(), global.progress())?;
     journal.note(&Entry::Resumed { at: global.now(), host: host(global) });
+    let experience = learn(&plan, &opened, signers.as_ref(), global).await;
     let done = earlier.steps.len();
     global.note(format!("goes on with restore {id}, begun {} on {}; {done} steps had ended", begin.at, begin.host));
-    let sites = opened.into_iter().zip(clusters).map(|(backup, cluster)| Site { backup, cluster }).collect();
     Ok(Begun {
         plan: Arc::new(plan),
-        sites,
+        opened,
+        clusters,
         conflict: begin.conflict.parse()?,
         left_out: all_left_out,
         incident_start: begin.incident_start,
         journal,
         earlier,
+        experience,
         _unpacked: Some(unpacked),
     })
 }
@@ -103,11 +106,11 @@ pub(in crate::cli) async fn open(
     identities: &Arc<Identities>,
     signers: Option<&Signers>,
     global: &Global,
-) -> Result<Arc<crate::reader::OpenBackup>> {
+) -> Result<Opened> {
     let chosen = choose(vault, &target.cluster, &target.backup, signers, global).await?;
     let opened = sites::open(vault, chosen, identities.clone()).await?;
     match hex::encode(opened.digest) == target.manifest_sha256 {
-        true => Ok(opened.backup),
+        true => Ok(opened),
         false => Err(Error::integrity(format!("backup {} is not what it was when the restore began", target.backup))
             .hint("somebody replaced its manifest: `ckbackup verify` says more")),
     }

@@ -13,7 +13,6 @@ use crate::cluster::Cluster;
 use crate::config::{PlanTarget, RestorePlan};
 use crate::error::{Error, Result};
 use crate::reader::{Committed, OpenBackup, Standing};
-use crate::restore::Site;
 use crate::vault::Vault;
 use crate::vault::layout::BackupId;
 use crate::vault::manifest::digest;
@@ -158,8 +157,8 @@ async fn of_that_night(vault: &Vault, target: &PlanTarget, night: Timestamp) -> 
 }
 
 /// How far apart the backups of several clusters are.
-pub(super) fn skew(sites: &[Site]) -> Option<String> {
-    let times: Vec<Timestamp> = sites.iter().filter_map(|site| site.backup.manifest.id.started()).collect();
+pub(super) fn skew(sites: &[Opened]) -> Option<String> {
+    let times: Vec<Timestamp> = sites.iter().filter_map(|opened| opened.backup.manifest.id.started()).collect();
     let (first, last) = (times.iter().min()?, times.iter().max()?);
     let apart = last.duration_since(*first);
     let words = crate::cli::words::whole_span(apart.as_secs().unsigned_abs());

@@ -60,7 +60,7 @@ fn find_plan(files: &[PathBuf], name: &str) -> Result<RestorePlan> {
         for document in config::read_file(file)? {
             if let config::Document::RestorePlan(plan) = document {
                 if plan.name.as_str() == name {
-                    return Ok(plan);
+                    return Ok(*plan);
                 }
                 names.push(plan.name.to_string());
             }

@@ -85,7 +85,7 @@ fn schedule(text: &str) -> Schedule {
 
 fn plan(text: &str) -> RestorePlan {
     match read(text).unwrap().remove(0) {
-        Document::RestorePlan(plan) => plan,
+        Document::RestorePlan(plan) => *plan,
         other => panic!("{other:?}"),
     }
 }

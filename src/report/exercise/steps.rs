@@ -48,12 +48,16 @@ fn row(step: &StepReport) -> [Cell; 12] {
         or_dash(step.finished).into(),
         Cell::toned(step.outcome.words(), tone),
         step.retries.to_string().into(),
-        Cell::toned(span(step.machine_seconds), if late { Tone::Warn } else { Tone::Plain }),
-        span(step.people_seconds).into(),
+        Cell::toned(taken(step.machine_seconds), if late { Tone::Warn } else { Tone::Plain }),
+        taken(step.people_seconds).into(),
         step.expected_seconds.map_or("–".to_string(), span).into(),
         items(step).into(),
         step.note.as_deref().unwrap_or("–").into(),
     ]
+}
+
+fn taken(seconds: f64) -> String {
+    if seconds > 0.0 { span(seconds) } else { "–".into() }
 }
 
 fn items(step: &StepReport) -> String {

@@ -104,10 +104,12 @@ impl Journal {
         }
     }
 
-    /// Brings what is new into the vault, again and again, until the future is dropped.
-    pub async fn keep_up(&self) {
-        loop {
+    /// Brings what is new into the vault, again and again, and once more when it is told that there is an end. A part that is on its
+    /// way is never given up: nobody would know whether it is there.
+    pub async fn keep_up(self: Arc<Self>, end: CancellationToken) {
+        while !end.is_cancelled() {
             tokio::select! {
+                () = end.cancelled() => {}
                 () = tokio::time::sleep(UPLOAD_EVERY) => {}
                 () = self.wake.notified() => {}
             }
@@ -116,7 +118,7 @@ impl Journal {
     }
 
     /// Brings what is new into the vault, now.
-    pub async fn upload(&self) {
+    async fn upload(&self) {
         let Some(uploader) = &self.uploader else { return };
         let mut uploader = uploader.lock().await;
         let lines = std::mem::take(&mut *self.pending.lock().unwrap_or_else(|e| e.into_inner()));

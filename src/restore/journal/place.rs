@@ -64,7 +64,7 @@ pub struct VaultPlace {
 impl VaultPlace {
     /// Beside an opened backup, for those who can open it. None for a backup that nothing can be authenticated with.
     pub fn beside(backup: &OpenBackup) -> Result<Option<VaultPlace>> {
-        let Some(secret) = backup.secret("ckbackup restore journal v1") else { return Ok(None) };
+        let Some(secret) = backup.secret("ckbackup.io/restore-journal/v1") else { return Ok(None) };
         Ok(Some(VaultPlace {
             vault: backup.vault().clone(),
             cluster: backup.folder().cluster.clone(),

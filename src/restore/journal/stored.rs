@@ -13,6 +13,9 @@ use crate::vault::{Created, ReadError, Vault};
 /// A part of a journal is small; one that is larger was put there to fill the memory; bytes.
 const LARGEST_PART: usize = 64 << 20;
 
+/// What every vault has.
+const README: &str = "README.txt";
+
 /// The last line of a part: proves who wrote it.
 #[derive(Serialize, Deserialize)]
 struct Seal {
@@ -38,6 +41,8 @@ impl Uploader {
         let number = self.parts + 1;
         let sealed = seal(&self.place, &self.id, &format!("part {number}"), lines)?;
         let key = self.place.key(&self.id, &part_name(number));
+        // A folder that was unmounted must not be made anew for it.
+        self.place.vault().head(README, None).await?;
         match self.place.vault().create(&key, sealed.into()).await {
             Ok(Created::Yes(_)) => {
                 self.parts = number;

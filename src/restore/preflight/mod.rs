@@ -4,6 +4,7 @@ mod around;
 mod backend;
 mod claims;
 mod namespaces;
+mod reach;
 mod rights;
 mod types;
 mod versions;
@@ -14,7 +15,8 @@ use std::sync::Arc;
 use serde::Serialize;
 
 pub use self::around::bring_back;
-pub use self::webhooks::{Webhooks, is_configuration};
+pub use self::reach::is_configuration;
+pub use self::webhooks::Webhooks;
 use super::work::Work;
 use crate::error::Result;
 

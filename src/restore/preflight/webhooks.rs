@@ -4,52 +4,30 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
 
 use super::around::{go_around, is_around, put_back};
-use super::backend::{Backend, has_nodes, name_of, patience_of};
+use super::backend::{Backend, has_nodes};
+use super::reach::{Held, Reach, configurations, held, refuses, shown};
 use super::{Obstacle, Severity};
-use crate::cluster::{Cluster, Retry};
+use crate::cluster::Cluster;
 use crate::config::WebhookPolicy;
 use crate::error::{Error, Result};
 use crate::restore::compile::SavedType;
-use crate::restore::rules::text;
 use crate::restore::target::Target;
 use crate::restore::work::Work;
 use crate::restore::write::{Fitted, PATIENCE};
 
-const GROUP: &str = "admissionregistration.k8s.io";
-const TYPES: [&str; 2] = ["validatingwebhookconfigurations", "mutatingwebhookconfigurations"];
 /// How long a backend may take to be ready before its webhook is written all the same.
 const READY_WITHIN: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_secs(1);
-const TIMEOUT: Duration = Duration::from_secs(15);
-
-/// Whether objects of this type, written like `deployments.apps`, register webhooks.
-pub fn is_configuration(resource: &str) -> bool {
-    resource.split_once('.').is_some_and(|(plural, group)| group == GROUP && TYPES.contains(&plural))
-}
 
 /// A configuration that is gone round.
 #[derive(Debug, Clone)]
 struct Around {
     path: String,
     backends: Vec<(Backend, u64)>,
-}
-
-/// A webhook whose backend does not answer.
-#[derive(Debug, Clone)]
-struct Held {
-    /// Path of its configuration.
-    path: String,
-    /// Its own name.
-    name: String,
-    backend: Backend,
-    /// How long the API server waits for it, in seconds.
-    patience: u64,
-    why: String,
 }
 
 /// What is known and done about webhooks.
@@ -146,22 +124,24 @@ impl Webhooks {
         Obstacle::fails(held.words(), todo)
     }
 
+    /// Whether anything is gone round now.
+    pub async fn is_any_out(&self) -> bool {
+        !self.around.lock().await.is_empty()
+    }
+
     /// Puts back what answers again; with `last`, everything. What cannot be put back at the end is told.
     pub async fn put_back(&self, cluster: &Cluster, last: bool) -> Vec<(String, String)> {
         let mut failed = Vec::new();
-        let mut around = match self.around.try_lock() {
-            Ok(around) => around,
-            // Somebody looks already.
-            Err(_) if !last => return failed,
-            Err(_) => self.around.lock().await,
-        };
-        for out in std::mem::take(&mut *around) {
+        let mut around = self.around.lock().await;
+        for out in around.clone() {
             if !last && !out.answers(cluster).await {
-                around.push(out);
-            } else if let Err(e) = put_back(cluster, &out.path).await {
-                failed
-                    .push((out.path.clone(), format!("it was gone round, and could not be put back: {}", e.message())));
-                around.push(out);
+                continue;
+            }
+            match put_back(cluster, &out.path).await {
+                Ok(()) => around.retain(|other| other.path != out.path),
+                Err(e) => {
+                    failed.push((out.path, format!("it was gone round, and could not be put back: {}", e.message())))
+                }
             }
         }
         failed
@@ -257,13 +237,6 @@ impl Around {
     }
 }
 
-impl Held {
-    fn words(&self) -> String {
-        let Held { path, name, backend, why, .. } = self;
-        format!("webhook {name} of {} would refuse writes: {backend}: {why}", shown(path))
-    }
-}
-
 fn gone_round(held: &Held) -> Obstacle {
     let what = format!("{}; it is gone round meanwhile", held.words());
     Obstacle { severity: Severity::Handled, what, todo: "it is put back when it answers, or at the end".into() }
@@ -275,140 +248,8 @@ fn stopped(held: &[Held]) -> Error {
         .hint("bring the backend up, or restore with `--webhooks goAround`, which puts the webhook back at the end")
 }
 
-/// `validatingwebhookconfigurations/gatekeeper`.
-fn shown(path: &str) -> String {
-    path.rsplitn(3, '/').take(2).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("/")
-}
-
-/// What the plan writes.
-struct Reach<'a> {
-    kinds: &'a [&'a SavedType],
-    namespaces: &'a BTreeSet<String>,
-}
-
-/// All configurations, by their paths. What may not be read is not known to be in the way.
-async fn configurations(cluster: &Cluster) -> Vec<(String, Value)> {
-    let mut all = Vec::new();
-    for plural in TYPES {
-        let path = format!("/apis/{GROUP}/v1/{plural}");
-        let Ok(body) = Retry::brief().run(|| cluster.get(&path, None, TIMEOUT)).await else { continue };
-        let mut list: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let items = list["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
-        all.extend(items.into_iter().map(|item| (format!("{path}/{}", text(&item["metadata"], "name")), item)));
-    }
-    all
-}
-
 async fn left_behind(cluster: &Cluster) -> Vec<Obstacle> {
     let all = configurations(cluster).await.into_iter().filter(|(_, config)| is_around(config));
     let words = |path: &str| format!("{} was left gone round by an earlier restore", shown(path));
     all.map(|(path, _)| Obstacle::warning(words(&path), "the next restore puts it back before it begins")).collect()
-}
-
-/// Webhooks that the plan's writes meet and whose backend does not answer. Backends are asked side by side.
-async fn held(cluster: &Cluster, reach: &Reach<'_>) -> Vec<Held> {
-    let all = configurations(cluster).await;
-    let webhooks = all.iter().flat_map(|(path, config)| {
-        let webhooks = config["webhooks"].as_array().into_iter().flatten();
-        webhooks.filter(|webhook| refuses(webhook) && meets(webhook, reach)).map(move |webhook| (path, webhook))
-    });
-    let asking = webhooks.filter_map(|(path, webhook)| {
-        let (backend, patience) = (Backend::of(webhook)?, patience_of(webhook));
-        Some(async move {
-            let why = backend.answers(cluster, patience).await.err()?;
-            Some(Held { path: path.clone(), name: name_of(webhook).into(), backend, patience, why })
-        })
-    });
-    futures::future::join_all(asking).await.into_iter().flatten().collect()
-}
-
-/// A policy of `Ignore` lets writes through, if late.
-fn refuses(webhook: &Value) -> bool {
-    webhook["failurePolicy"] != "Ignore"
-}
-
-/// Whether writes of the plan are asked about. What cannot be told from here, such as other labels, is taken for a yes.
-fn meets(webhook: &Value, reach: &Reach<'_>) -> bool {
-    let rules = || webhook["rules"].as_array().into_iter().flatten();
-    let asked = reach.kinds.iter().filter(|kind| rules().any(|rule| covers(rule, kind)));
-    let selector = &webhook["namespaceSelector"];
-    let mut asked = asked.filter(|kind| !kind.namespaced || reach.namespaces.iter().any(|ns| may_select(selector, ns)));
-    asked.next().is_some()
-}
-
-fn covers(rule: &Value, kind: &SavedType) -> bool {
-    let has = |key: &str, wanted: &[&str]| {
-        let all = rule[key].as_array().into_iter().flatten().filter_map(Value::as_str);
-        all.into_iter().any(|entry| wanted.contains(&entry))
-    };
-    // The API server never asks webhooks about webhooks.
-    let is_webhook = kind.group == GROUP && TYPES.contains(&kind.plural());
-    let in_scope = match rule["scope"].as_str() {
-        Some("Namespaced") => kind.namespaced,
-        Some("Cluster") => !kind.namespaced,
-        _ => true,
-    };
-    !is_webhook
-        && in_scope
-        && has("operations", &["*", "CREATE", "UPDATE"])
-        && has("apiGroups", &["*", &kind.group])
-        && has("resources", &["*", "*/*", kind.plural()])
-}
-
-/// Only the name of a namespace is known before it is there.
-fn may_select(selector: &Value, namespace: &str) -> bool {
-    const NAME: &str = "kubernetes.io/metadata.name";
-    if selector["matchLabels"][NAME].as_str().is_some_and(|name| name != namespace) {
-        return false;
-    }
-    let expressions = selector["matchExpressions"].as_array().into_iter().flatten();
-    expressions.filter(|e| e["key"] == NAME).all(|expression| {
-        let listed = expression["values"].as_array().into_iter().flatten().any(|value| value == namespace);
-        match expression["operator"].as_str() {
-            Some("In") => listed,
-            Some("NotIn") => !listed,
-            Some("DoesNotExist") => false,
-            _ => true,
-        }
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn kind(resource: &str, kind: &str, namespaced: bool) -> SavedType {
-        let group = resource.split_once('.').map_or("", |(_, group)| group);
-        let (resource, kind, group) = (resource.into(), kind.into(), group.into());
-        SavedType { resource, version: "v1".into(), kind, group, namespaced }
-    }
-
-    #[test]
-    fn only_webhooks_that_the_plan_meets_are_in_the_way() {
-        let (maps, roles) = (
-            kind("configmaps", "ConfigMap", true),
-            kind("clusterroles.rbac.authorization.k8s.io", "ClusterRole", false),
-        );
-        let namespaces = BTreeSet::from(["shop".to_string()]);
-        let webhook = |groups: &str, resources: &str, selector: Value| {
-            let rule = json!({"apiGroups": [groups], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": [resources]});
-            json!({"rules": [rule], "namespaceSelector": selector})
-        };
-        let meets =
-            |kind: &SavedType, webhook: Value| meets(&webhook, &Reach { kinds: &[kind], namespaces: &namespaces });
-        assert!(meets(&maps, webhook("", "configmaps", json!({}))));
-        assert!(meets(&maps, webhook("*", "*", json!({"matchLabels": {"team": "a"}}))), "its labels are not known");
-        assert!(!meets(&maps, webhook("", "secrets", json!({}))) && !meets(&maps, webhook("apps", "*", json!({}))));
-        let not = json!({"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["shop"]}]});
-        assert!(!meets(&maps, webhook("", "*", not.clone())) && meets(&roles, webhook("*", "*", not)));
-        let other = json!({"matchLabels": {"kubernetes.io/metadata.name": "other"}});
-        assert!(!meets(&maps, webhook("", "configmaps", other)));
-        let own = kind(
-            "validatingwebhookconfigurations.admissionregistration.k8s.io",
-            "ValidatingWebhookConfiguration",
-            false,
-        );
-        assert!(!meets(&own, webhook("*", "*", json!({}))));
-    }
 }

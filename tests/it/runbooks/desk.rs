@@ -129,6 +129,7 @@ impl Desk {
         if let [first, second] = self.nights.as_slice() {
             script = script.replace("20261120T000003Z-nightly", first).replace("20261121T000003Z-nightly", second);
         }
+        script = script.replace("2026Q4", &this_quarter());
         // What lists the bucket by the name of the storage has a stand-in, and keeps its names.
         let ours = |line: &str| match line.trim_start().starts_with("aws ") {
             true => line.to_owned(),
@@ -232,6 +233,12 @@ fn can_be_done_here(step: &Value) -> bool {
     let known = |source: &str| SOURCES.contains(&source);
     let mut kinds = step.as_object().unwrap().values();
     kinds.all(|kind| kind["source"].as_str().is_none_or(known)) && step["gate"]["kind"] != "Pod"
+}
+
+/// Such as 2026Q4.
+pub fn this_quarter() -> String {
+    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    format!("{}Q{}", today.year(), (today.month() - 1) / 3 + 1)
 }
 
 fn root() -> &'static Path {

@@ -3,7 +3,7 @@
 mod desk;
 mod form;
 
-use self::desk::Desk;
+use self::desk::{Desk, this_quarter};
 
 #[tokio::test]
 async fn a_lost_workload_cluster_comes_back_by_its_runbook() {
@@ -102,4 +102,22 @@ async fn the_first_installation_ends_in_a_restore() {
     let ran = desk.run("first-installation", &[3, 4, 5], &[]).await.expect_success();
     assert!(ran.stdout.contains("is valid") && ran.stdout.contains("verified"), "{ran}");
     assert!(ran.stdout.contains(" 0 missing, 0 extra, 0 changed"), "{ran}");
+}
+
+#[tokio::test]
+async fn the_quarterly_drill_ends_in_a_signed_report() {
+    let desk = Desk::new().await;
+    let keeper = "ckbackup keygen --dir keeper --only attesting; cp keeper/attesting_key $HOME/keys/
+        cat keeper/allowed_attesters >> $HOME/keys/allowed_signers";
+    desk.shell(keeper).await.expect_success();
+    let ran = desk.run("quarterly-drill", &[0, 1, 2, 3], &[]).await.expect_success();
+    // The vault is younger than the quarter: what is missing of it is told by the exit code, too.
+    let quarter = desk.run("quarterly-drill", &[4], &[]).await.expect(3);
+    assert!(quarter.stdout.contains("missing    "), "{quarter}");
+    desk.shell(&format!("ckbackup report verify reports/{}", this_quarter())).await.expect_success();
+    assert!(ran.stdout.contains(" 0 missing, 0 extra, 0 changed"), "{ran}");
+    for report in ["reports/sandbox/report.html", "reports/2026Q4/report.html"] {
+        let report = report.replace("2026Q4", &this_quarter());
+        assert!(desk.scratch.path().join(&report).exists(), "{report}: {ran}");
+    }
 }
