@@ -107,7 +107,7 @@ async fn nothing_runs_there_and_nothing_gives_rights() {
     assert!(pods.is_empty(), "{pods:?}");
 
     // What an earlier drill left behind is not taken for what this one restored.
-    let refused = stage.drill().args(["--report-dir", "again"]).run().await.expect(2);
+    let refused = stage.drill().run().await.expect(2);
     assert!(refused.stderr.contains("already") && refused.stderr.contains("kubectl delete namespace"), "{refused}");
     assert!(stage.node.api().find(&stage.there()).await.is_some(), "and it is not removed either");
     stage.node.api().delete(&stage.there()).await;

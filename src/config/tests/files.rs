@@ -90,7 +90,7 @@ fn what_is_no_document_of_ours_is_refused_before_its_keys() {
     assert_eq!(
         why("spec: {}"),
         "2 problems in s/x.yaml:\n  `apiVersion` at s/x.yaml:1:1: the key is missing; write `apiVersion: ckbackup.io/v1`\n  \
-         `kind` at s/x.yaml:1:1: the key is missing; write `Schedule` or `RestorePlan`"
+         `kind` at s/x.yaml:1:1: the key is missing; write `Schedule` or `RestorePlan` or `Scenario`"
     );
 }
 

@@ -152,7 +152,7 @@ impl Bench<'_> {
         let mut same = 0;
         for (frame, entry) in &wanted {
             let ours = self.backup.member(frame, entry).await?;
-            let theirs = std::fs::read(out.join(&entry.path)).ok().map(|bytes| Sha256::digest(bytes));
+            let theirs = std::fs::read(out.join(&entry.path)).ok().map(Sha256::digest);
             same += u64::from(theirs == Some(Sha256::digest(ours)));
         }
         std::fs::remove_dir_all(&out).context(|| format!("remove {}", out.display()))?;
