@@ -25,6 +25,7 @@ mod gate;
 mod http;
 mod journal;
 mod limit;
+mod met;
 mod moved;
 mod objects;
 mod order;
@@ -207,6 +208,7 @@ impl Restore {
                 target: site.cluster.map(Target::new),
                 limiter: Limiter::default(),
                 in_vain: Default::default(),
+                met: Default::default(),
                 conflict: self.conflict,
                 storage: self.storage.clone(),
                 dry_run: self.dry_run,
