@@ -230,7 +230,7 @@ impl Writer<'_> {
         }
         let outcome = self.judge(fitted, existing);
         let uid = Some(listed.uid.clone());
-        (outcome == Outcome::Unchanged).then(|| Written { outcome, uid, has_status })
+        (outcome == Outcome::Unchanged).then_some(Written { outcome, uid, has_status })
     }
 
     /// An object of this name, where there is one that stays.
