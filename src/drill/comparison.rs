@@ -3,14 +3,12 @@
 //! What servers and controllers set is not compared: both sides go through the same rules as a restore.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::archive::frame;
-use crate::archive::index::Entry;
 use crate::cluster::Cluster;
 use crate::cluster::Retry;
 use crate::cluster::discovery::ResourceType;
@@ -100,18 +98,12 @@ type Side = HashMap<String, Result<Value, &'static str>>;
 pub type Scopes = BTreeMap<String, KubernetesScope>;
 
 /// The facts that both sides of a type share.
-#[derive(Clone)]
 struct Common {
     resource: String,
-    identities: Arc<Identities>,
-    status_subresource: bool,
-}
-
-/// Uids and names that the rules ask for.
-struct Identities {
     /// Whom the backup's objects name as their owners.
     owners: Owners,
     volumes: HashSet<String>,
+    status_subresource: bool,
 }
 
 impl Common {
@@ -119,7 +111,7 @@ impl Common {
         Facts {
             resource: &self.resource,
             owners,
-            volumes: &self.identities.volumes,
+            volumes: &self.volumes,
             preserve_node_ports: false,
             status_subresource: self.status_subresource,
         }
@@ -156,33 +148,27 @@ pub async fn with_cluster(
 ) -> Result<Difference> {
     let found = cluster.discover(TIMEOUT).await.context(|| format!("learn what {} serves", cluster.server()))?;
     let mut difference = Difference::default();
-    let identities = Arc::new(identities(backup).await?);
-    let mut common = Common { resource: String::new(), identities, status_subresource: true };
+    let (owners, volumes) = identities(backup).await?;
+    let mut common = Common { resource: String::new(), owners, volumes, status_subresource: true };
     progress.begin("diff", Some(backup.manifest.items()));
     for ((resource, version), sources) in types_with_sources(backup) {
         common.resource = resource.clone();
         let kind = found.types.iter().find(|t| t.name() == resource);
         common.status_subresource = kind.is_none_or(|k| k.subresources.iter().any(|s| s == "status"));
-        let saved = async {
-            let mut saved = Side::new();
-            for source in &sources {
-                saved.extend(saved_side(backup, source, &resource, &version, &common, progress).await?);
-            }
-            Ok::<_, Error>(saved)
-        };
+        let mut saved = Side::new();
+        for source in &sources {
+            saved.extend(saved_side(backup, source, &resource, &version, &common, progress).await?);
+        }
         let Some(kind) = kind else {
-            compare(saved.await?, Side::new(), &mut difference);
+            compare(saved, Side::new(), &mut difference);
             continue;
         };
         // The version of the backup is asked for, so that both sides have the same form.
-        let kind = ResourceType { version: version.clone(), ..kind.clone() };
+        let kind = ResourceType { version, ..kind.clone() };
         let scopes = sources.iter().map(|source| scopes.get(source).cloned().unwrap_or_default()).collect::<Vec<_>>();
-        match tokio::join!(saved, cluster_side(cluster, &kind, &scopes, &common)) {
-            (saved, Ok(other)) => compare(saved?, other, &mut difference),
-            (saved, Err(why)) => {
-                saved?;
-                difference.problems.push(format!("{resource}: {why}"));
-            }
+        match cluster_side(cluster, &kind, &scopes, &common).await {
+            Ok(other) => compare(saved, other, &mut difference),
+            Err(why) => difference.problems.push(format!("{resource}: {why}")),
         }
     }
     let known: HashSet<_> = kubernetes_types(backup).into_iter().map(|(_, resource, _)| resource).collect();
@@ -212,8 +198,8 @@ pub async fn with_backup(one: &OpenBackup, other: &OpenBackup, progress: &dyn Pr
     for (source, resource) in left.union(&right) {
         let mut sides = Vec::new();
         for backup in [one, other] {
-            let identities = Arc::new(Identities { owners: Owners::default(), volumes: HashSet::new() });
-            let common = Common { resource: resource.clone(), identities, status_subresource: true };
+            let (owners, volumes) = (Owners::default(), HashSet::new());
+            let common = Common { resource: resource.clone(), owners, volumes, status_subresource: true };
             let record = backup.manifest.source(source).and_then(|s| s.types.get(resource));
             sides.push(match record {
                 Some(record) => saved_side(backup, source, resource, &record.version, &common, progress).await?,
@@ -246,7 +232,8 @@ fn types_with_sources(backup: &OpenBackup) -> BTreeMap<(String, String), Vec<Str
     types
 }
 
-async fn identities(backup: &OpenBackup) -> Result<Identities> {
+/// Uids and names that the rules ask for.
+async fn identities(backup: &OpenBackup) -> Result<(Owners, HashSet<String>)> {
     backup.load_index().await?;
     let (mut uids, mut volumes) = (Vec::new(), HashSet::new());
     for stored in backup.directory() {
@@ -257,7 +244,7 @@ async fn identities(backup: &OpenBackup) -> Result<Identities> {
             uids.push(entry.traits.uid);
         }
     }
-    Ok(Identities { owners: Owners::same(uids), volumes })
+    Ok((Owners::same(uids), volumes))
 }
 
 async fn saved_side(
@@ -271,28 +258,20 @@ async fn saved_side(
     let folder = crate::object_path::type_folder(resource, version);
     let mut side = Side::new();
     for stored in backup.frames_with(source, &folder) {
-        let mut entries = backup.entries(stored).await?;
-        entries.retain(|e| e.path.starts_with(&folder));
-        if entries.is_empty() {
+        let entries = backup.entries(stored).await?;
+        if !entries.iter().any(|e| e.path.starts_with(&folder)) {
             continue;
         }
-        let (members, bytes) = (entries.len() as u64, entries.iter().map(|e| e.size).sum());
-        let (decoded, common) = (backup.frame(stored).await?, common.clone());
-        let prepare = move |entry: Entry| {
-            let object = serde_json::from_slice(frame::member(&decoded, &entry)?)
+        let decoded = backup.frame(stored).await?;
+        for entry in entries.iter().filter(|e| e.path.starts_with(&folder)) {
+            let content = frame::member(&decoded, entry)?;
+            let object = serde_json::from_slice(content)
                 .map_err(|e| Error::integrity(format!("{} is not JSON", entry.path)).because(e))?;
-            Ok((entry.path, common.prepare(object, &common.identities.owners)))
-        };
-        let prepared = aside(move || entries.into_iter().map(prepare).collect::<Result<Vec<_>>>()).await?;
-        side.extend(prepared?);
-        progress.advance("diff", members, bytes);
+            side.insert(entry.path.clone(), common.prepare(object, &common.owners));
+            progress.advance("diff", 1, entry.size);
+        }
     }
     Ok(side)
-}
-
-/// Computes on another thread, so that both sides of a type share the cores.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|e| Error::failed("compare objects").because(e))
 }
 
 async fn cluster_side(
@@ -323,19 +302,17 @@ async fn add_listed(
     };
     let mut pages = cluster.pages(kind, None, options);
     while let Some(page) = pages.next().await {
-        let mut items = page.map_err(|e| e.message())?.items;
-        items.retain(|item| in_scope(kind, item, scope));
-        let (kind, common) = (kind.clone(), common.clone());
-        let prepare = move |item: Item| {
+        for item in page.map_err(|e| e.message())?.items {
+            if !in_scope(kind, &item, scope) {
+                continue;
+            }
             let path = object_path(&common.resource, &kind.version, &item.namespace, &item.name);
             let mut object: Value = serde_json::from_slice(&item.json).map_err(|e| e.to_string())?;
             object["apiVersion"] = Value::String(kind.api_version());
             object["kind"] = Value::String(kind.kind.clone());
             // What a controller made for an owner there is the cluster's own, whatever uids its owner had before.
-            Ok((path, common.prepare(object, &Owners::living())))
-        };
-        let prepared = aside(move || items.into_iter().map(prepare).collect::<Result<Vec<_>, String>>()).await;
-        side.extend(prepared.map_err(|e| e.one_line())??);
+            side.insert(path, common.prepare(object, &Owners::living()));
+        }
     }
     Ok(())
 }
