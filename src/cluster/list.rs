@@ -109,6 +109,11 @@ impl Cluster {
         Pages::begin(List { cluster: self.clone(), path: kind.path_in(namespace), options, accept: None })
     }
 
+    /// Lists a collection by its path.
+    pub fn pages_of(&self, collection: &str, options: ListOptions) -> Pages {
+        Pages::begin(List { cluster: self.clone(), path: collection.into(), options, accept: None })
+    }
+
     /// Lists what objects say of themselves, without what they are: names, uids, labels, owners.
     pub fn pages_of_metadata(&self, collection: &str, options: ListOptions) -> Pages {
         Pages::begin(List { cluster: self.clone(), path: collection.into(), options, accept: Some(METADATA) })

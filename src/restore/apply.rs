@@ -222,6 +222,7 @@ async fn handle(work: &Work, job: Job, place: &mut Option<Place>, shown: &str) -
         cluster: target.cluster(),
         limiter: &work.limiter,
         in_vain: &work.in_vain,
+        met: &work.met,
         terminating: &target.terminating,
         conflict: apply.conflict.unwrap_or(work.conflict),
     };

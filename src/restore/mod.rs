@@ -28,6 +28,7 @@ mod gate;
 mod http;
 mod journal;
 mod limit;
+mod met;
 mod moved;
 mod objects;
 mod order;
@@ -227,6 +228,7 @@ impl Restore {
                 target: site.cluster.map(Target::new),
                 limiter: Limiter::default(),
                 in_vain: Default::default(),
+                met: Default::default(),
                 conflict: self.conflict,
                 storage: self.storage.clone(),
                 stage: self.stage,

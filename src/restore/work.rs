@@ -12,6 +12,7 @@ use super::clock::RtoClock;
 use super::compile::Compiled;
 use super::journal::{Earlier, Journal};
 use super::limit::Limiter;
+use super::met::Met;
 use super::preflight::Webhooks;
 use super::rehearsal::Stage;
 use super::remap::{Counts, Remap};
@@ -39,6 +40,8 @@ pub struct Work {
     pub limiter: Limiter,
     /// What objects waited for in vain.
     pub in_vain: InVain,
+    /// Where objects are met that are there already.
+    pub met: Met,
     /// What happens to objects that are there already, where a step does not say.
     pub conflict: Conflict,
     /// What storages need that objects are written to.

@@ -10,10 +10,12 @@ use tokio::time::Instant;
 
 use super::apply::EXISTS;
 use super::limit::{LONGEST_PAUSE, Limiter, Place};
+use super::met::Met;
 use super::rules::{Facts, normalise};
 use super::same::differences;
 use super::summary::Outcome;
 use super::terminating::{self, Terminating};
+use crate::cluster::list::Item;
 use crate::cluster::{ApiError, Cause, Cluster, Retry};
 use crate::config::Conflict;
 
@@ -77,6 +79,8 @@ pub struct Writer<'a> {
     pub conflict: Conflict,
     /// What was waited for in vain.
     pub in_vain: &'a InVain,
+    /// Where objects are met that are there already.
+    pub met: &'a Met,
     /// Namespaces that are being deleted.
     pub terminating: &'a Terminating,
 }
@@ -165,9 +169,19 @@ impl Writer<'_> {
     }
 
     async fn try_write(&self, fitted: &Fitted<'_>, body: Bytes) -> Result<Written, ApiError> {
+        if self.met.expects(&fitted.collection) {
+            let listed = self.met.listed(self.cluster, &fitted.collection, &fitted.name).await;
+            if let Some(written) = listed.and_then(|listed| self.find_unchanged(fitted, &listed)) {
+                return Ok(written);
+            }
+            if let Some(there) = self.look(fitted).await? {
+                return self.meet(fitted, body, there).await;
+            }
+        }
         match self.cluster.create(&fitted.collection, body.clone()).await {
             Ok(answer) => {
                 self.limiter.succeeded();
+                self.met.missed(&fitted.collection);
                 Ok(Written { outcome: Outcome::Created, uid: uid_of(&answer), has_status: false })
             }
             Err(e) if e.reason() == "AlreadyExists" && !e.message().contains("is being deleted") => {
@@ -204,18 +218,46 @@ impl Writer<'_> {
         }
     }
 
-    /// Compares with what is there, and does what the conflict policy says.
+    /// An object that a list shows as it should be. One that differs is looked at again: what is done about it goes by how it is now.
+    fn find_unchanged(&self, fitted: &Fitted<'_>, listed: &Item) -> Option<Written> {
+        let mut existing = parsed(&listed.json);
+        let has_status = has_status(&existing);
+        if is_being_deleted(&existing) {
+            return None;
+        }
+        for key in ["apiVersion", "kind"] {
+            existing[key] = fitted.object[key].clone();
+        }
+        let outcome = self.judge(fitted, existing);
+        let uid = Some(listed.uid.clone());
+        (outcome == Outcome::Unchanged).then_some(Written { outcome, uid, has_status })
+    }
+
+    /// An object of this name, where there is one that stays.
+    async fn look(&self, fitted: &Fitted<'_>) -> Result<Option<Value>, ApiError> {
+        match self.cluster.get(&fitted.path(), None, READ_TIMEOUT).await {
+            Ok(answer) => Ok(Some(parsed(&answer)).filter(|there| !is_being_deleted(there))),
+            Err(e) if e.code() == Some(404) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
     async fn meet_existing(&self, fitted: &Fitted<'_>, body: Bytes) -> Result<Written, ApiError> {
-        let path = fitted.path();
-        let answer = self.cluster.get(&path, None, READ_TIMEOUT).await?;
+        let answer = self.cluster.get(&fitted.path(), None, READ_TIMEOUT).await?;
+        self.meet(fitted, body, parsed(&answer)).await
+    }
+
+    /// Compares with what is there, and does what the conflict policy says.
+    async fn meet(&self, fitted: &Fitted<'_>, body: Bytes, existing: Value) -> Result<Written, ApiError> {
         self.limiter.succeeded();
-        let existing = parsed(&answer);
-        let has_status = existing["status"].as_object().is_some_and(|status| !status.is_empty());
+        self.met.found(&fitted.collection);
+        let uid = existing["metadata"]["uid"].as_str().map(String::from);
+        let has_status = has_status(&existing);
         let outcome = self.judge(fitted, existing);
         if outcome == Outcome::Updated {
-            self.cluster.apply(&path, body).await?;
+            self.cluster.apply(&fitted.path(), body).await?;
         }
-        Ok(Written { outcome, uid: uid_of(&answer), has_status })
+        Ok(Written { outcome, uid, has_status })
     }
 
     /// What the conflict policy makes of an object that is there.
@@ -302,6 +344,14 @@ fn comparable(object: &mut Value, fitted: &Fitted<'_>) {
     if let Some(labels) = object["metadata"]["labels"].as_object_mut() {
         labels.remove("kubernetes.io/metadata.name");
     }
+}
+
+fn has_status(object: &Value) -> bool {
+    object["status"].as_object().is_some_and(|status| !status.is_empty())
+}
+
+fn is_being_deleted(object: &Value) -> bool {
+    !object["metadata"]["deletionTimestamp"].is_null()
 }
 
 fn parsed(answer: &[u8]) -> Value {

@@ -28,6 +28,29 @@ async fn a_second_run_finds_all_unchanged_and_writes_nothing() {
     rig.diff(&shared().kubeconfig).run().await.expect_success();
 }
 
+/// A write in vain costs a server more than a look, and a look more than its share of a list.
+#[tokio::test]
+async fn where_many_objects_are_there_they_are_listed_and_what_is_missing_among_them_is_made() {
+    let (rig, namespace) = (Rig::new().await, shared().namespace("among").await);
+    fill(&namespace, 900).await;
+    rig.back_up(&shared().kubeconfig, &only(&namespace)).await;
+    let maps = config_maps(&namespace);
+    shared().api().delete(&format!("{maps}/item-850")).await;
+    shared().api().patch(&format!("{maps}/item-860"), &json!({"data": {"key": "changed"}})).await;
+    let (proxy, kubeconfig) = rig.in_front_of_shared(|_| Action::Forward);
+
+    let restore = rig.restore(&rig.plan("[{name: maps, apply: {kinds: [ConfigMap]}}]"), &kubeconfig);
+    let restored = restore.run().await.expect_success();
+
+    assert_eq!(items(&summary(&restored)), [1, 0, 898, 1, 0], "{restored}");
+    // Those in flight before the first was met, and before the next was met after the one that was missing.
+    let writes = proxy.count("POST", "/configmaps");
+    assert!(writes < 300, "{writes} writes for one object");
+    // Where so many are there, the others come in lists.
+    let looks = proxy.count("GET", "/configmaps/item-");
+    assert!(looks < 800, "{looks} of 900 objects were looked at one by one");
+}
+
 /// Restores over an object that somebody changed since, and one that the backup does not know.
 async fn restore_over_a_change(policy: &str, code: i32) -> (serde_json::Value, serde_json::Value) {
     let (rig, namespace) = (Rig::new().await, shared().namespace("over").await);
