@@ -55,7 +55,7 @@ pub(in crate::config) fn validate(
 
 /// A step as it was typed: one, or a whole plan.
 enum Read {
-    Step(Step),
+    Step(Box<Step>),
     Plan { outer: Name, file: String, target: usize, when: Vec<When>, plan: Box<RestorePlan> },
 }
 
@@ -103,7 +103,7 @@ fn read_step(
     }
     let action = action(raw, path, file, problems);
     let (name, flow) = (name?.into(), flow?);
-    Some(Read::Step(Step { name, after: Vec::new(), target: target?, flow, action: action? }))
+    Some(Read::Step(Box::new(Step { name, after: Vec::new(), target: target?, flow, action: action? })))
 }
 
 /// Puts the steps of nested plans where they stand, and gives every step the positions of those that it comes after.
@@ -124,7 +124,7 @@ fn lay_out(read: Vec<Read>, after: &[Vec<usize>]) -> (Vec<Step>, Vec<PlanFile>) 
     for (index, step) in read.into_iter().enumerate() {
         let after: Vec<usize> = after[index].iter().flat_map(|before| lasts[*before].iter().copied()).collect();
         match step {
-            Read::Step(step) => steps.push(Step { after, ..step }),
+            Read::Step(step) => steps.push(Step { after, ..*step }),
             Read::Plan { outer, file, target, when, plan } => {
                 let folder = Path::new(&file).parent().unwrap_or(Path::new(""));
                 let below = |nested: &PlanFile| folder.join(&nested.name).to_string_lossy().into_owned();
