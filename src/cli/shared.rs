@@ -148,6 +148,12 @@ pub struct TrustArgs {
 }
 
 impl TrustArgs {
+    /// The trusted signers, once it was said that there are none.
+    pub fn read_quietly(&self, global: &Global) -> Result<Option<Signers>> {
+        let given = self.signers.clone().or_else(|| global.variable("CKBACKUP_SIGNERS_FILE").map(PathBuf::from));
+        given.map(|file| Signers::read(&file)).transpose()
+    }
+
     /// The file of those that are given.
     pub fn file(&self, global: &Global) -> Option<PathBuf> {
         self.signers.clone().or_else(|| global.variable("CKBACKUP_SIGNERS_FILE").map(PathBuf::from))
@@ -155,9 +161,8 @@ impl TrustArgs {
 
     /// The trusted signers. That there are none is said, loudly.
     pub fn read(&self, global: &Global) -> Result<Option<Signers>> {
-        let given = self.signers.clone().or_else(|| global.variable("CKBACKUP_SIGNERS_FILE").map(PathBuf::from));
-        match given {
-            Some(file) => Signers::read(&file).map(Some),
+        match self.read_quietly(global)? {
+            Some(signers) => Ok(Some(signers)),
             None => {
                 global.warn(
                     "no trusted signers are given, so anyone who can write to the vault could have made this backup; \

@@ -47,6 +47,7 @@ mod restore_outcomes;
 mod restore_remap;
 mod restore_resume;
 mod restore_steps;
+mod restore_taken_over;
 mod restore_whole_way;
 mod restore_writes;
 mod rotation;

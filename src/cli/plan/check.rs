@@ -66,7 +66,12 @@ fn doubtful(looked_at: &LookedAt) -> Vec<String> {
         if takes_nothing && matches!(&step.action, Action::Apply(apply) if apply.kinds.is_some()) {
             findings.push(format!("step {} takes nothing of this backup", step.name));
         }
-        if step.flow.expect.is_none() && !matches!(step.action, Action::Gate(_)) {
+        let is_known = match &step.action {
+            Action::Gate(_) => true,
+            Action::Manual(manual) => manual.minutes.is_some(),
+            _ => false,
+        };
+        if step.flow.expect.is_none() && !is_known {
             findings.push(format!("step {} has no `expect`: its time is a guess", step.name));
         }
     }

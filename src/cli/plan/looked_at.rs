@@ -1,15 +1,14 @@
 //! A plan, and what a backup makes of it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::LookArgs;
 use crate::cli::Global;
-use crate::cli::restore::sites;
+use crate::cli::restore::begin::learn;
+use crate::cli::restore::sites::{self, Opened};
 use crate::config::{self, Action, RestorePlan};
 use crate::error::Result;
-use crate::reader::OpenBackup;
 use crate::restore::{Estimate, Experience, Forecast, Outlook, Progressed, count_objects, estimate};
 
 /// What the backups hold that a plan is looked at with.
@@ -38,10 +37,12 @@ pub(super) async fn look(args: &LookArgs, global: &Global) -> Result<LookedAt> {
     let mut objects = vec![0; plan.steps.len()];
     let is_asked =
         args.place.location.vault.is_some() || args.schedule.is_some() || global.variable("CKBACKUP_VAULT").is_some();
-    let mut held = None;
+    let (mut held, mut known) = (None, Experience::default());
     if is_asked {
         let mut found = Held { sources: Vec::new(), not_selected: BTreeMap::new() };
-        for (target, backup) in open(&plan, args, global).await?.iter().enumerate() {
+        let opened = open(&plan, args, global).await?;
+        known = learn(&plan, &opened, args.trust.read_quietly(global)?.as_ref(), global).await;
+        for (target, backup) in opened.iter().map(|opened| &opened.backup).enumerate() {
             let (counted, not_selected) = count_objects(&plan, target, backup).await?;
             objects.iter_mut().zip(counted).for_each(|(all, more)| *all += more);
             for (kind, count) in not_selected {
@@ -52,7 +53,6 @@ pub(super) async fn look(args: &LookArgs, global: &Global) -> Result<LookedAt> {
         }
         held = Some(found);
     }
-    let known = Experience::default();
     let estimates: Vec<_> =
         plan.steps.iter().zip(&objects).map(|(step, objects)| estimate(step, *objects, &known, None)).collect();
     let progressed = vec![Progressed::Waiting; plan.steps.len()];
@@ -68,7 +68,7 @@ pub(super) async fn look(args: &LookArgs, global: &Global) -> Result<LookedAt> {
     Ok(LookedAt { objects, estimates, spans, forecast, held, plan })
 }
 
-async fn open(plan: &RestorePlan, args: &LookArgs, global: &Global) -> Result<Vec<Arc<OpenBackup>>> {
+async fn open(plan: &RestorePlan, args: &LookArgs, global: &Global) -> Result<Vec<Opened>> {
     let identities = args.identity.require(global).await?;
     let signers = args.trust.read(global)?;
     let (vault, cluster) = match plan.targets.is_empty() {
@@ -78,7 +78,7 @@ async fn open(plan: &RestorePlan, args: &LookArgs, global: &Global) -> Result<Ve
     let chosen = sites::choose_all(plan, &vault, &cluster, &args.backup, signers.as_ref(), global).await?;
     let mut opened = Vec::new();
     for chosen in chosen {
-        opened.push(sites::open(&vault, chosen, identities.clone()).await?.backup);
+        opened.push(sites::open(&vault, chosen, identities.clone()).await?);
     }
     Ok(opened)
 }

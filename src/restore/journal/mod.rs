@@ -2,8 +2,8 @@
 //!
 //! It stands twice. The local one is a file of JSON lines in the folder of the restore, written at once. Every few seconds, what is
 //! new goes into the vault, too, sealed for the backup's recipients: another machine can go on from there. Each part there ends with
-//! a code that only whoever can open the backup can make; so nobody who can merely write to the vault can make a restore
-//! believe that something is done.
+//! a code that whoever can open the backup can make; so nobody who can merely write to the vault can make a restore believe that
+//! something is done, nor stop it.
 
 mod ack;
 mod earlier;
