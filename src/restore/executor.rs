@@ -16,7 +16,7 @@ use super::board::Board;
 use super::event::{Event, Watcher};
 use super::journal::{Earlier, Entry, Journal};
 use super::preflight::{self, Obstacle};
-use super::rehearsal::Stage;
+use super::rehearsal::{Stage, not_exercised};
 use super::scale::{AtTheEnd, back_at_the_end, is_scaled_by};
 use super::step::{Ended, blank, run_step};
 use super::summary::{Failure, Items, StepStatus, StepSummary};
@@ -229,6 +229,18 @@ impl Executor {
         failures.extend(failed);
         let remapped = remapped.into_list();
         StepSummary { status, items, skipped, standing, remapped, note: Some(note.into()), ..blank(self, step) }
+    }
+
+    /// Steps that will not run take no time: they must not make the prediction longer.
+    pub fn foresee(&self) {
+        for (step, planned) in self.plan.steps.iter().enumerate() {
+            let name = planned.name.as_str();
+            let is_left_out = self.left_out.contains_key(name);
+            let is_not_shown = self.stage.is_some_and(|stage| not_exercised(planned, stage).is_some());
+            if is_left_out || is_not_shown || self.earlier.is_over(name) {
+                self.board.end(step, Items::default());
+            }
+        }
     }
 
     /// Puts right what is otherwise in the cluster only meanwhile, where the restore does not come to its steps.

@@ -179,6 +179,7 @@ impl Restore {
         let begin = std::time::Instant::now();
         let (dry_run, cancel) = (self.dry_run, self.cancel.clone());
         let executor = Arc::new(self.prepare().await?);
+        executor.foresee();
         let predicted = executor.board.forecast(executor.works[0].clock.elapsed());
         let end = CancellationToken::new();
         let keeping = tokio::spawn(executor.journal.clone().keep_up(end.clone()));

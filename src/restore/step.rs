@@ -129,7 +129,7 @@ impl Running<'_> {
             Action::Scale(scale) => !self.was_scaled_back(scale),
             _ => false,
         };
-        (is_over(summary.status) && !is_looked_at).then(|| Ended {
+        (summary.status.is_over() && !is_looked_at).then(|| Ended {
             step: self.step,
             summary: summary.clone(),
             failures: failures.clone(),
@@ -145,15 +145,13 @@ impl Running<'_> {
             }
             _ => false,
         });
-        let mut ended = steps.filter_map(|step| self.executor.earlier.steps.get(step.name.as_str()));
-        ended.any(|(summary, _)| is_over(summary.status))
+        steps.into_iter().any(|step| self.executor.earlier.is_over(step.name.as_str()))
     }
 
     /// Whether a request that must not be sent twice may have been, before the restore was cut off.
     fn may_have_been_sent(&self) -> bool {
         let earlier = &self.executor.earlier;
-        let ended_well = |(summary, _): &(StepSummary, Vec<Failure>)| is_over(summary.status);
-        let was_cut_off = earlier.began.contains(&self.name) && !earlier.steps.get(&self.name).is_some_and(ended_well);
+        let was_cut_off = earlier.began.contains(&self.name) && !earlier.is_over(&self.name);
         was_cut_off && matches!(self.action(), Action::Http(request) if !request.method.is_idempotent())
     }
 
@@ -354,11 +352,6 @@ impl Running<'_> {
         };
         Ended { step: self.step, summary, failures, goes_on }
     }
-}
-
-/// Whether a step is over and done with.
-fn is_over(status: StepStatus) -> bool {
-    matches!(status, StepStatus::Done | StepStatus::LeftOut | StepStatus::NotExercised)
 }
 
 /// A step of which nothing came yet.

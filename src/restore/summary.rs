@@ -94,6 +94,13 @@ pub enum StepStatus {
     Planned,
 }
 
+impl StepStatus {
+    /// Whether the step is over and done with.
+    pub fn is_over(self) -> bool {
+        matches!(self, StepStatus::Done | StepStatus::LeftOut | StepStatus::NotExercised)
+    }
+}
+
 impl std::fmt::Display for StepStatus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(match self {

@@ -12,7 +12,7 @@ use super::{RestoreArgs, parse_start, person, report};
 use crate::cli::Global;
 use crate::cli::choose::choose;
 use crate::cluster::Cluster;
-use crate::config::{self, Action, Conflict, PlanFile, RestorePlan};
+use crate::config::{self, Action, Conflict, PlanFile, RestorePlan, WebhookPolicy};
 use crate::drill::experience::experience;
 use crate::error::{Error, Result};
 use crate::restore::{
@@ -31,6 +31,7 @@ pub(super) struct Begun {
     /// The clusters, in the same order.
     pub clusters: Vec<Option<Cluster>>,
     pub conflict: Conflict,
+    pub webhooks: Option<WebhookPolicy>,
     pub left_out: BTreeMap<String, String>,
     pub incident_start: Timestamp,
     pub journal: Arc<Journal>,
@@ -100,7 +101,7 @@ pub(super) async fn begin(args: &RestoreArgs, global: &Global) -> Result<Begun> 
         true => Arc::new(Journal::none(global.progress())),
         false => {
             let id = free_id(&plan, now, global)?;
-            let begin = describe(&plan, &id, now, incident_start, targets, &left_out, args.conflict, global);
+            let begin = describe(&plan, &id, now, incident_start, targets, &left_out, args, global);
             open_journal(&id, &all, begin, global)?
         }
     };
@@ -109,6 +110,7 @@ pub(super) async fn begin(args: &RestoreArgs, global: &Global) -> Result<Begun> 
         opened: all,
         clusters,
         conflict: args.conflict,
+        webhooks: args.webhooks,
         left_out,
         incident_start,
         journal,
@@ -164,7 +166,7 @@ fn describe(
     incident_start: Timestamp,
     targets: Vec<BeginTarget>,
     left_out: &BTreeMap<String, String>,
-    conflict: Conflict,
+    args: &RestoreArgs,
     global: &Global,
 ) -> Begin {
     let name = plan.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -187,7 +189,8 @@ fn describe(
         files: std::iter::once(own).chain(plan.nested.iter().cloned()).collect(),
         runbooks: runbooks(plan),
         targets,
-        conflict: conflict.as_str().into(),
+        conflict: args.conflict.as_str().into(),
+        webhooks: args.webhooks.map(|policy| policy.as_str().into()),
         left_out: left_out.clone(),
     }
 }

@@ -173,7 +173,7 @@ async fn restore(begun: &Begun, args: &RestoreArgs, global: &Global) -> Result<R
         plan: plan.clone(),
         sites: begun.sites(),
         conflict: begun.conflict,
-        webhooks: args.webhooks,
+        webhooks: begun.webhooks,
         storage: global.store_settings(),
         dry_run: args.dry_run,
         stage: None,

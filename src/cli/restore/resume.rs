@@ -58,9 +58,11 @@ pub(super) async fn resume(which: &str, args: &RestoreArgs, global: &Global) -> 
         require_same_cluster(&id, target, cluster.as_ref()).await?;
     }
     let mut all_left_out: BTreeMap<String, String> = begin.left_out.clone();
-    all_left_out.extend(left_out(&plan, args)?);
+    all_left_out.extend(earlier.left_out.clone());
+    let chosen = left_out(&plan, args)?;
+    all_left_out.extend(chosen.clone());
     let journal = Journal::open((&state, &id), local, place, Some(&reading), global.progress())?;
-    journal.note(&Entry::Resumed { at: global.now(), host: host(global) });
+    journal.note(&Entry::Resumed { at: global.now(), host: host(global), left_out: chosen });
     let experience = learn(&plan, &opened, signers.as_ref(), global).await;
     let done = earlier.steps.len();
     global.note(format!("goes on with restore {id}, begun {} on {}; {done} steps had ended", begin.at, begin.host));
@@ -69,6 +71,10 @@ pub(super) async fn resume(which: &str, args: &RestoreArgs, global: &Global) -> 
         opened,
         clusters,
         conflict: begin.conflict.parse()?,
+        webhooks: match (args.webhooks, &begin.webhooks) {
+            (None, Some(before)) => Some(before.parse()?),
+            (given, _) => given,
+        },
         left_out: all_left_out,
         incident_start: begin.incident_start,
         journal,

@@ -19,6 +19,8 @@ pub struct Earlier {
     pub began: BTreeSet<String>,
     /// Objects that are done, by step and frame.
     pub batches: HashMap<String, BTreeMap<usize, Vec<Batch>>>,
+    /// Steps that were left out when it was gone on with, and why.
+    pub left_out: BTreeMap<String, String>,
     /// The acknowledgements that were heeded, by step.
     pub seen: HashMap<String, Seen>,
     /// How it ended, where it did.
@@ -29,6 +31,11 @@ impl Earlier {
     /// The batches of a frame in a step.
     pub fn of_frame(&self, step: &str, frame: usize) -> &[Batch] {
         self.batches.get(step).and_then(|frames| frames.get(&frame)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a step is over and done with.
+    pub fn is_over(&self, step: &str) -> bool {
+        self.steps.get(step).is_some_and(|(summary, _)| summary.status.is_over())
     }
 
     /// Whether anything of a step's objects is done.
@@ -101,7 +108,10 @@ impl Earlier {
     fn add(&mut self, entry: Entry) {
         match entry {
             Entry::Begin(_) | Entry::Unknown => {}
-            Entry::Resumed { .. } => self.ended = None,
+            Entry::Resumed { left_out, .. } => {
+                self.left_out.extend(left_out);
+                self.ended = None;
+            }
             Entry::StepBegan { step, .. } => {
                 self.steps.remove(&step);
                 self.began.insert(step);

@@ -24,6 +24,9 @@ pub enum Entry {
         at: Timestamp,
         /// The machine.
         host: String,
+        /// Steps that were left out then, and why.
+        #[serde(default)]
+        left_out: BTreeMap<String, String>,
     },
     /// A step began.
     StepBegan {
@@ -98,6 +101,9 @@ pub struct Begin {
     pub targets: Vec<BeginTarget>,
     /// What happens to objects that are there already.
     pub conflict: String,
+    /// What happens to webhooks that stand in the way, where the command line says.
+    #[serde(default)]
+    pub webhooks: Option<String>,
     /// Which steps were chosen, by step: why it is not run.
     pub left_out: BTreeMap<String, String>,
 }
