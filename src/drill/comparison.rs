@@ -138,6 +138,8 @@ struct Common<'a> {
     /// Whom the backup's objects name as their owners.
     owners: Owners,
     volumes: HashSet<String>,
+    /// Uids of objects that the way does not take.
+    left: HashSet<String>,
     status_subresource: bool,
 }
 
@@ -157,7 +159,7 @@ impl Common<'_> {
         if self.way.plan.is_some_and(|(plan, target)| plan.step_for(target, subject).is_none()) {
             return Err(NOT_SELECTED);
         }
-        let references = owner_names(&object);
+        let references = owner_names(&object, &self.left);
         fit_and_count(&mut object, &self.facts(&self.owners), taken)?;
         self.spare(&object)?;
         // One that cannot be patched was not written, and is missed in the target as it is.
@@ -167,7 +169,7 @@ impl Common<'_> {
 
     /// The same for an object of the other side.
     fn living(&self, mut object: Value) -> Result<Value, &'static str> {
-        let references = owner_names(&object);
+        let references = owner_names(&object, &self.left);
         // What a controller made for an owner there is the cluster's own, whatever uids its owner had before.
         let owners = Owners::living();
         fit_and_count(&mut object, &self.facts(&owners), &mut Taken::default())?;
@@ -193,11 +195,12 @@ fn comparable(mut object: Value, references: Value) -> Value {
     object
 }
 
-/// Owners have other uids in another cluster; kind and name say who is meant.
-fn owner_names(object: &Value) -> Value {
-    let references = object["metadata"]["ownerReferences"].as_array();
+/// Owners have other uids in another cluster; kind and name say who is meant. Those that the way does not take are not there.
+fn owner_names(object: &Value, left: &HashSet<String>) -> Value {
+    let references = object["metadata"]["ownerReferences"].as_array().into_iter().flatten();
+    let references = references.filter(|r| !r["uid"].as_str().is_some_and(|uid| left.contains(uid)));
     let name = |r: &Value| json!({"apiVersion": r["apiVersion"], "kind": r["kind"], "name": r["name"]});
-    Value::Array(references.into_iter().flatten().map(name).collect())
+    Value::Array(references.map(name).collect())
 }
 
 /// Compares a backup with a cluster that it was restored into on that way, within the scopes of the backup's sources.
@@ -210,8 +213,8 @@ pub async fn with_cluster(
 ) -> Result<Difference> {
     let found = cluster.discover(TIMEOUT).await.context(|| format!("learn what {} serves", cluster.server()))?;
     let mut difference = Difference::default();
-    let (owners, volumes) = identities(backup).await?;
-    let mut common = Common { way, resource: String::new(), owners, volumes, status_subresource: true };
+    let Identities { owners, volumes, left } = identities(backup, &way).await?;
+    let mut common = Common { way, resource: String::new(), owners, volumes, left, status_subresource: true };
     progress.begin("diff", Some(backup.manifest.items()));
     for ((resource, version), sources) in types_with_sources(backup) {
         common.resource = resource.clone();
@@ -266,7 +269,14 @@ pub async fn with_backup(one: &OpenBackup, other: &OpenBackup, progress: &dyn Pr
         let mut sides = Vec::new();
         for backup in [one, other] {
             let (way, owners, volumes) = (Way::whole(&as_it_is), Owners::default(), HashSet::new());
-            let common = Common { way, resource: resource.clone(), owners, volumes, status_subresource: true };
+            let common = Common {
+                way,
+                resource: resource.clone(),
+                owners,
+                volumes,
+                left: HashSet::new(),
+                status_subresource: true,
+            };
             let record = backup.manifest.source(source).and_then(|s| s.types.get(resource));
             sides.push(match record {
                 Some(record) => {
@@ -303,19 +313,39 @@ fn types_with_sources(backup: &OpenBackup) -> BTreeMap<(String, String), Vec<(St
     types
 }
 
-/// Uids and names that the rules ask for.
-async fn identities(backup: &OpenBackup) -> Result<(Owners, HashSet<String>)> {
+/// Uids and names that the rules ask for, and the uids of objects that the way does not take.
+struct Identities {
+    owners: Owners,
+    volumes: HashSet<String>,
+    left: HashSet<String>,
+}
+
+async fn identities(backup: &OpenBackup, way: &Way<'_>) -> Result<Identities> {
     backup.load_index().await?;
-    let (mut uids, mut volumes) = (Vec::new(), HashSet::new());
+    let kinds: HashMap<_, _> =
+        kubernetes_types(backup).into_iter().map(|(s, resource, r)| ((s, resource), r.kind)).collect();
+    let (mut uids, mut volumes, mut left) = (Vec::new(), HashSet::new(), HashSet::new());
     for stored in backup.directory() {
         for entry in backup.entries(stored).await? {
-            if let Some(path) = ObjectPath::parse(&entry.path).filter(|p| p.resource == "persistentvolumes") {
+            let Some(path) = ObjectPath::parse(&entry.path) else { continue };
+            if path.resource == "persistentvolumes" {
                 volumes.insert(path.stem.to_string());
+            }
+            if let (Some((plan, target)), Some(kind)) =
+                (way.plan, kinds.get(&(stored.source.to_string(), path.resource.to_string())))
+            {
+                let group = path.resource.split_once('.').map_or("", |(_, group)| group);
+                let labels = &entry.traits.labels;
+                let (namespace, name) = (path.namespace, path.stem);
+                let subject = Subject { source: &stored.source, kind, group, namespace, name, labels };
+                if plan.step_for(target, &subject).is_none() {
+                    left.insert(entry.traits.uid.clone());
+                }
             }
             uids.push(entry.traits.uid);
         }
     }
-    Ok((Owners::same(uids), volumes))
+    Ok(Identities { owners: Owners::same(uids), volumes, left })
 }
 
 /// Where the objects of a type stand in a backup.

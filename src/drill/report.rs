@@ -169,7 +169,13 @@ fn objects(of: &str, found: &Result<Difference, String>) -> Verification {
             return Verification { note: Some(why.clone()), ..empty };
         }
     };
-    let outcome = if difference.is_empty() { VerificationOutcome::Passed } else { VerificationOutcome::Failed };
+    let is_nothing = difference.equal == 0 && difference.is_empty();
+    let outcome = match difference.is_empty() {
+        _ if is_nothing => VerificationOutcome::NotExercised,
+        true => VerificationOutcome::Passed,
+        false => VerificationOutcome::Failed,
+    };
+    let nothing = is_nothing.then(|| "no step of the plan takes any of its objects".to_string());
     let [missing, extra, changed] = [difference.missing.len(), difference.extra.len(), difference.changed.len()];
     let named = |object: &String, what: &str| DifferenceNamed { object: object.clone(), what: what.into() };
     let missed = difference.missing.iter().map(|object| named(object, "missing"));
@@ -183,7 +189,7 @@ fn objects(of: &str, found: &Result<Difference, String>) -> Verification {
         changed: changed as u64,
         ignored: ignored(difference),
         differences: missed.chain(differing).chain(surplus).take(DIFFERENCES_NAMED).collect(),
-        note: Some(difference.problems.join("; ")).filter(|problems| !problems.is_empty()),
+        note: nothing.or_else(|| Some(difference.problems.join("; ")).filter(|problems| !problems.is_empty())),
         ..Verification::new(of, VerificationKind::Objects, outcome)
     }
 }

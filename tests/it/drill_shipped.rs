@@ -13,7 +13,7 @@ const PLANS: [(&str, &[(&str, &str)]); 6] = [
     ("default", &[]),
     ("workload-cluster", &[]),
     ("management-cluster", &[]),
-    ("single-namespace", &[]),
+    ("single-namespace", &[("shop", "aurora-shop")]),
     ("another-provider", &[]),
     // The demo has one cluster; it stands for both.
     ("full-platform", &[("{cluster: management}", "{cluster: workload-1}")]),

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use async_trait::async_trait;
 use tokio::sync::{Mutex, mpsc};
@@ -93,18 +94,24 @@ async fn ask<T: Copy>(question: &str, answers: &[(&str, T)]) -> Option<T> {
         return None;
     }
     let mut lines = lines().lock().await;
-    // What was typed before the question is no answer to it.
-    while lines.try_recv().is_ok() {}
+    if IS_OPEN.swap(true, Relaxed) {
+        // The question before was answered elsewhere: what was typed for it is no answer to this one.
+        while lines.try_recv().is_ok() {}
+    }
     loop {
         let mut stderr = std::io::stderr();
         let _ = write!(stderr, "{question}").and_then(|()| stderr.flush());
         let line = lines.recv().await?;
         let given = line.trim().to_ascii_lowercase();
         if let Some((_, answer)) = answers.iter().find(|(word, _)| *word == given) {
+            IS_OPEN.store(false, Relaxed);
             return Some(*answer);
         }
     }
 }
+
+/// Whether a question has not been answered here.
+static IS_OPEN: AtomicBool = AtomicBool::new(false);
 
 /// Lines of standard input. One thread reads them all: a question that was answered elsewhere must not swallow the answer to the next.
 fn lines() -> &'static Mutex<mpsc::UnboundedReceiver<String>> {

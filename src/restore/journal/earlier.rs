@@ -80,6 +80,11 @@ pub async fn read(state: &StateFolder, id: &RestoreId, vault: Option<&VaultPlace
             entry => earlier.add(entry),
         }
     }
+    if begin.is_none()
+        && let Some(refused) = stored.refused.pop()
+    {
+        return Err(refused);
+    }
     let begin =
         begin.ok_or_else(|| Error::integrity(format!("the journal of restore {id} does not say how it began")))?;
     if begin.format_version != JOURNAL_VERSION {
