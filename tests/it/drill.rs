@@ -97,7 +97,7 @@ async fn a_drill_that_does_not_bring_everything_back_fails_and_attests_nothing()
     assert!(not_restored.contains("things.drilled.test"), "{not_restored}");
     assert!(!proofs(&rig).await.contains(&"restored".to_string()));
     let metrics = std::fs::read_to_string(rig.path("drill.prom")).unwrap();
-    assert!(metrics.contains("ckbackup_drill_last_success 0"), "{metrics}");
+    assert!(metrics.contains("ckbackup_drill_last_success{target=\"sandbox\"} 0"), "{metrics}");
 }
 
 #[tokio::test]

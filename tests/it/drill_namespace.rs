@@ -107,6 +107,7 @@ async fn nothing_runs_there_and_nothing_gives_rights() {
     assert!(pods.is_empty(), "{pods:?}");
 
     // What an earlier drill left behind is not taken for what this one restored.
+    std::fs::remove_dir_all(stage.rig.path("drill")).unwrap();
     let refused = stage.drill().run().await.expect(2);
     assert!(refused.stderr.contains("already") && refused.stderr.contains("kubectl delete namespace"), "{refused}");
     assert!(stage.node.api().find(&stage.there()).await.is_some(), "and it is not removed either");

@@ -73,7 +73,7 @@ pub async fn read(state: &StateFolder, id: &RestoreId, vault: Option<&VaultPlace
     let mut begin = None;
     let mut earlier = Earlier::default();
     for line in lines {
-        // A line that a crash cut short says nothing.
+        // A line that a crash cut short says nothing, nor does one of a kind that only a newer version knows.
         let Ok(entry) = serde_json::from_slice::<Entry>(line) else { continue };
         match entry {
             Entry::Begin(found) => begin = begin.or(Some(*found)),
@@ -112,7 +112,7 @@ fn merged<'a>(local: &'a [u8], stored: &'a [u8]) -> Vec<&'a [u8]> {
 impl Earlier {
     fn add(&mut self, entry: Entry) {
         match entry {
-            Entry::Begin(_) | Entry::Unknown => {}
+            Entry::Begin(_) => {}
             Entry::Resumed { left_out, .. } => {
                 self.left_out.extend(left_out);
                 self.ended = None;
@@ -153,13 +153,12 @@ mod tests {
         let state = StateFolder::new(folder.path().into());
         let id: RestoreId = "20261121T021500Z-all".parse().unwrap();
         std::fs::create_dir_all(state.of(&id)).unwrap();
-        let began = r#"{"entry":"begin","formatVersion":1,"id":"20261121T021500Z-all","at":"2026-11-21T02:15:00Z","host":"h",
+        let began = r#"{"begin":{"formatVersion":1,"id":"20261121T021500Z-all","at":"2026-11-21T02:15:00Z","host":"h",
             "toolVersion":"0","incidentStart":"2026-11-21T02:10:00Z","plan":"all","files":[],"runbooks":[],"targets":[],
-            "conflict":"skip","leftOut":{}}"#;
+            "conflict":"skip","leftOut":{}}}"#;
         let began = began.replace('\n', "");
-        let text = format!(
-            "{began}\n{{\"entry\":\"stepBegan\",\"at\":\"2026-11-21T02:15:01Z\",\"step\":\"crds\"}}\n{{\"entry\":\"stepEn"
-        );
+        let text =
+            format!("{began}\n{{\"stepBegan\":{{\"at\":\"2026-11-21T02:15:01Z\",\"step\":\"crds\"}}}}\n{{\"stepEn");
         std::fs::write(state.of(&id).join("journal.jsonl"), text).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let reading = runtime.block_on(read(&state, &id, None)).unwrap().unwrap();

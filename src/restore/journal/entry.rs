@@ -12,9 +12,10 @@ use crate::restore::summary::{Failure, Items, RestoreStatus, Standing, StepSumma
 /// The version of the journal's format.
 pub const JOURNAL_VERSION: u32 = 1;
 
-/// One line.
+/// One line. The kind is the only key of its object: a tag inside would have to be read before the rest, and fractions are not read back
+/// exactly then.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(tag = "entry", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Entry {
     /// The restore began. Always the first.
     Begin(Box<Begin>),
@@ -60,9 +61,6 @@ pub enum Entry {
         /// How.
         status: RestoreStatus,
     },
-    /// A newer version wrote something that this one does not know.
-    #[serde(other)]
-    Unknown,
 }
 
 impl Entry {
@@ -146,4 +144,40 @@ pub struct Batch {
     /// Those that were left as they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub standing: Vec<Standing>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::restore::summary::StepStatus;
+
+    #[test]
+    fn what_was_written_of_a_step_is_read_back() {
+        let at: Timestamp = "2026-11-21T02:15:00Z".parse().unwrap();
+        let summary = StepSummary {
+            name: "secrets".into(),
+            kind: "apply".into(),
+            target: None,
+            status: StepStatus::Done,
+            started: Some(at),
+            ended: Some(at),
+            tries: 1,
+            seconds: 1.25,
+            people_seconds: 0.5,
+            expected_seconds: Some(60.0),
+            items: Items { created: 3, ..Items::default() },
+            skipped: BTreeMap::new(),
+            standing: Vec::new(),
+            remapped: Vec::new(),
+            compared: Vec::new(),
+            types: BTreeMap::new(),
+            not_ready: Vec::new(),
+            note: None,
+        };
+        let line =
+            serde_json::to_string(&Entry::StepEnded { summary: Box::new(summary), failures: Vec::new() }).unwrap();
+        assert!(line.starts_with("{\"stepEnded\":"), "{line}");
+        let Entry::StepEnded { summary, .. } = serde_json::from_str(&line).unwrap() else { panic!("{line}") };
+        assert_eq!((summary.seconds, summary.items.created, summary.ended), (1.25, 3, Some(at)));
+    }
 }
