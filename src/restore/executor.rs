@@ -18,10 +18,10 @@ use super::journal::{Earlier, Entry, Journal};
 use super::preflight::{self, Obstacle};
 use super::rehearsal::{Stage, not_exercised};
 use super::scale::{AtTheEnd, back_at_the_end, is_scaled_by};
-use super::step::{Ended, blank, run_step};
+use super::step::{Ended, blank, does_not_hold, run_step};
 use super::summary::{Failure, Items, StepStatus, StepSummary};
 use super::work::{Tally, Work};
-use crate::config::{RestorePlan, ScaleTo, Workload};
+use crate::config::{Action, RestorePlan, ScaleTo, Workload};
 use crate::error::{Error, Result};
 
 /// Between two forecasts.
@@ -236,8 +236,11 @@ impl Executor {
         for (step, planned) in self.plan.steps.iter().enumerate() {
             let name = planned.name.as_str();
             let is_left_out = self.left_out.contains_key(name);
+            let is_unwanted = planned.flow.when.iter().any(|when| does_not_hold(self, self.work(step), when).is_some());
+            let is_empty =
+                matches!(planned.action, Action::Apply(_)) && self.work(step).compiled.steps[step].objects() == 0;
             let is_not_shown = self.stage.is_some_and(|stage| not_exercised(planned, stage).is_some());
-            if is_left_out || is_not_shown || self.earlier.is_over(name) {
+            if is_left_out || is_unwanted || is_empty || is_not_shown || self.earlier.is_over(name) {
                 self.board.end(step, Items::default());
             }
         }

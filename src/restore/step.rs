@@ -171,28 +171,12 @@ impl Running<'_> {
     }
 
     async fn does_not_hold(&self, when: &When) -> Option<String> {
-        let manifest = &self.work.backup.manifest;
-        if let Some(source) = &when.source
-            && manifest.source(source.as_str()).is_none()
-        {
-            return Some(format!("the backup has no source {source}"));
+        if let Some(why) = does_not_hold(self.executor, self.work, when) {
+            return Some(why);
         }
-        if let Some(kinds) = &when.kinds {
-            let saved = |kind: &crate::config::KindPattern| self.work.compiled.holds(kind);
-            if !kinds.iter().any(saved) {
-                return Some(format!("the backup has no {}", listed(kinds)));
-            }
-        }
-        if let Some(kinds) = &when.serves
-            && !gate::serves(self.work, kinds).await
-        {
-            return Some(format!("the target does not serve {}", listed(kinds)));
-        }
-        match (when.drill, self.executor.stage.is_some()) {
-            (Some(true), false) => Some("it is for drills".into()),
-            (Some(false), true) => Some("it is not for drills".into()),
-            _ => None,
-        }
+        let kinds = when.serves.as_ref()?;
+        let is_served = gate::serves(self.work, kinds).await;
+        (!is_served).then(|| format!("the target does not serve {}", listed(kinds)))
     }
 
     async fn try_until_done(&mut self) -> (Tried, u32) {
@@ -351,6 +335,25 @@ impl Running<'_> {
             ..blank(self.executor, self.step)
         };
         Ended { step: self.step, summary, failures, goes_on }
+    }
+}
+
+/// Why a condition does not hold, as far as that is known before the step's turn.
+pub fn does_not_hold(executor: &Executor, work: &Work, when: &When) -> Option<String> {
+    if let Some(source) = &when.source
+        && work.backup.manifest.source(source.as_str()).is_none()
+    {
+        return Some(format!("the backup has no source {source}"));
+    }
+    if let Some(kinds) = &when.kinds
+        && !kinds.iter().any(|kind| work.compiled.holds(kind))
+    {
+        return Some(format!("the backup has no {}", listed(kinds)));
+    }
+    match (when.drill, executor.stage.is_some()) {
+        (Some(true), false) => Some("it is for drills".into()),
+        (Some(false), true) => Some("it is not for drills".into()),
+        _ => None,
     }
 }
 

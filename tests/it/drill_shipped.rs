@@ -8,12 +8,11 @@ use crate::harness::assets::assets;
 use crate::harness::{Ckbackup, Scratch};
 use crate::restore_fixture::summary;
 
-/// Plans that write objects, and what has to be put in the place of names that users change.
-const PLANS: [(&str, &[(&str, &str)]); 6] = [
+/// Plans that write objects into an empty cluster, and what has to be put in the place of names that users change.
+const PLANS: [(&str, &[(&str, &str)]); 5] = [
     ("default", &[]),
     ("workload-cluster", &[]),
     ("management-cluster", &[]),
-    ("single-namespace", &[("shop", "aurora-shop")]),
     ("another-provider", &[]),
     // The demo has one cluster; it stands for both.
     ("full-platform", &[("{cluster: management}", "{cluster: workload-1}")]),

@@ -112,7 +112,7 @@ async fn a_request_that_may_have_been_done_is_not_sent_again_by_itself() {
         assert!(step(&told, "order")["note"].as_str().unwrap().contains("see whether it has arrived"), "{told:#}");
     }
     assert_eq!(server.asked().len(), 1);
-    let skip = resume(&rig, &format!("{id} --await-ack --skip order --reason")).arg("it had arrived");
+    let skip = resume(&rig, &format!("{id} --await-ack --skip order --reason arrived"));
     let done = summary(&skip.run().await.expect_success());
     assert_eq!(step(&done, "order")["status"], "leftOut");
 }
