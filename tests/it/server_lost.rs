@@ -100,7 +100,9 @@ async fn a_postgresql_whose_dump_breaks_off_makes_the_backup_partial_and_is_not_
     let id = id_of(&saved);
     let manifest = stage.manifest(&place, &id).await;
     let problems = record(&manifest)["problems"].to_string();
-    assert!(problems.contains("pg_dump") && problems.contains("terminating connection"), "{problems}");
+    // What pg_dump still hears of the server's last words is a matter of moments.
+    let is_told = problems.contains("terminating connection") || problems.contains("closed the connection");
+    assert!(problems.contains("pg_dump") && is_told, "{problems}");
     let restore = json!({"source": "data", "profile": "postgres", "pod": pod, "databases": ["registry"], "conflict": "overwrite"});
     let restored = stage.restore(&place, &id, json!([{"name": "back", "command": restore}]));
     let refused = restored.arg("--kubeconfig").arg(node.kubeconfig()).run().await.expect(3);
