@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::harness::control_plane::shared;
-use crate::harness::{Action, Api, ControlPlane, FaultProxy, Scratch, eventually};
+use crate::harness::{Action, Api, ControlPlane, FaultProxy, Scratch, eventually, register_group};
 use crate::restore_fixture::*;
 
 const MAPS: &str = "[{name: maps, apply: {kinds: [ConfigMap]}}]";
@@ -213,21 +213,7 @@ async fn a_webhook_whose_service_has_no_endpoints_is_named_with_its_service() {
 /// Registers a server that takes requests for a group's types and never answers.
 async fn serve_hung_group(api: &Api, group: &str) -> FaultProxy {
     let proxy = FaultProxy::alone(|_| Action::Hang);
-    let port: u16 = proxy.url().rsplit_once(':').unwrap().1.parse().unwrap();
-    let name = group.replace('.', "-");
-    let service = json!({
-        "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
-        "spec": {"type": "ExternalName", "externalName": "localhost", "ports": [{"port": port}]},
-    });
-    api.create("/api/v1/namespaces/default/services", &service).await;
-    let registration = json!({
-        "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": format!("v1.{group}")},
-        "spec": {
-            "group": group, "version": "v1", "groupPriorityMinimum": 1000, "versionPriority": 10,
-            "insecureSkipTLSVerify": true, "service": {"name": name, "namespace": "default", "port": port},
-        },
-    });
-    api.create("/apis/apiregistration.k8s.io/v1/apiservices", &registration).await;
+    register_group(api, group, &proxy).await;
     proxy
 }
 

@@ -20,6 +20,13 @@ pub async fn serve_aggregated(
     let proxy = FaultProxy::alone(move |seen| {
         if seen.path.contains(AGGREGATED_RESOURCE) { widgets(seen) } else { discovery(group, &seen.path) }
     });
+    register_group(api, group, &proxy).await;
+    eventually("the aggregated API is discovered", async || is_discovered(api, group).await).await;
+    proxy
+}
+
+/// Tells the API server that the proxy answers for version `v1` of a group, and does not wait until it has noticed.
+pub async fn register_group(api: &Api, group: &str, proxy: &FaultProxy) {
     let port: u16 = proxy.url().rsplit_once(':').unwrap().1.parse().unwrap();
     // An external name may be any address of this machine; endpoints may not be on loopback.
     let name = group.replace('.', "-");
@@ -36,8 +43,6 @@ pub async fn serve_aggregated(
         },
     });
     api.create("/apis/apiregistration.k8s.io/v1/apiservices", &registration).await;
-    eventually("the aggregated API is discovered", async || is_discovered(api, group).await).await;
-    proxy
 }
 
 /// Whether the API server lists the group's resources as current: it asks the group's server in the background.

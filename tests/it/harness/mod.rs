@@ -28,7 +28,7 @@ pub mod search;
 mod selftest;
 pub mod web;
 
-pub use aggregated::serve_aggregated;
+pub use aggregated::{register_group, serve_aggregated};
 pub use api::Api;
 pub use azure::AzureServer;
 pub use browser::Page;
