@@ -13,6 +13,7 @@ use crate::archive::age::Identities;
 use crate::cluster::Access;
 use crate::config::{self, ClusterName, Schedule, VaultLocation};
 use crate::error::{Context, Error, Kind, Result};
+use crate::report::model::People;
 use crate::vault::Vault;
 use crate::vault::signature::{Signer, Signers};
 
@@ -170,6 +171,27 @@ impl TrustArgs {
                 );
                 Ok(None)
             }
+        }
+    }
+}
+
+/// Who was there, for verbs that write a report.
+#[derive(Debug, Clone, Default, Args)]
+pub struct PeopleArgs {
+    /// Who runs it, for the report; the user of this machine unless given
+    #[arg(long, value_name = "NAME", help_heading = "Report")]
+    pub ran_by: Option<String>,
+    /// Who approved it, for the report
+    #[arg(long, value_name = "NAME", help_heading = "Report")]
+    pub approved_by: Option<String>,
+}
+
+impl PeopleArgs {
+    /// As the report names them.
+    pub fn people(&self, global: &Global) -> People {
+        People {
+            ran_by: self.ran_by.clone().or_else(|| global.variable("USER")),
+            approved_by: self.approved_by.clone(),
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::cli::restore::begin::{learn, refuse_unanswered};
 use crate::cli::restore::report::refuse_folder;
 use crate::cli::restore::sites::{self, Opened};
 use crate::cli::restore::{live, person};
-use crate::cli::shared::{AttestArgs, ClusterArgs, IdentityArgs, PlaceArgs, TrustArgs};
+use crate::cli::shared::{AttestArgs, ClusterArgs, IdentityArgs, PeopleArgs, PlaceArgs, TrustArgs};
 use crate::cli::words::{count, span};
 use crate::cli::{DONE, Global, Outcome, Output};
 use crate::clock::SystemClock;
@@ -28,7 +28,7 @@ use crate::drill::report::{Account, report};
 use crate::error::{Context, Kind, Result};
 use crate::reader::{Counted, append_record, attest};
 use crate::report::model::{
-    ErasureStatus, ExerciseKind, ExerciseReport, People, TargetKind, Verdict, VerificationKind, VerificationOutcome,
+    ErasureStatus, ExerciseKind, ExerciseReport, TargetKind, Verdict, VerificationKind, VerificationOutcome,
 };
 use crate::report::{Report, record_of, write_folder};
 use crate::restore::{Earlier, Experience, Journal, Remap, Restore, RestoreStatus, Restored, Site};
@@ -71,12 +71,9 @@ pub struct RunArgs {
     /// Manual steps are shown and taken as done; a sandbox asks nobody
     #[arg(short, long)]
     pub yes: bool,
-    /// Who runs it, for the report; the user of this machine unless given
-    #[arg(long, value_name = "NAME", help_heading = "Report")]
-    pub ran_by: Option<String>,
-    /// Who approved it, for the report
-    #[arg(long, value_name = "NAME", help_heading = "Report")]
-    pub approved_by: Option<String>,
+    /// Who was there.
+    #[command(flatten)]
+    pub people: PeopleArgs,
     /// Write what came of it as metrics for a textfile collector
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     pub metrics_file: Option<PathBuf>,
@@ -285,10 +282,7 @@ async fn finish(
         started,
         finished,
         targets,
-        people: People {
-            ran_by: args.ran_by.clone().or_else(|| global.variable("USER")),
-            approved_by: args.approved_by.clone(),
-        },
+        people: args.people.people(global),
         backups: opened.iter().map(|opened| backup_used(opened, started)).collect(),
         manifests: opened.iter().map(|opened| &opened.backup.manifest).collect(),
         keys: keys(&all, recipients, signer),

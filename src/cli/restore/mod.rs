@@ -16,7 +16,7 @@ use clap::{ArgGroup, Args};
 use jiff::Timestamp;
 
 use self::begin::Begun;
-use super::shared::{AttestArgs, ClusterArgs, IdentityArgs, PlaceArgs, TrustArgs};
+use super::shared::{AttestArgs, ClusterArgs, IdentityArgs, PeopleArgs, PlaceArgs, TrustArgs};
 use super::words::{count, counted};
 use super::{DONE, Global, Outcome};
 use crate::clock::SystemClock;
@@ -90,12 +90,9 @@ pub struct RestoreArgs {
     /// Write a report of the restore into this folder: JSON, signed where --attest is given, HTML, Markdown and JUnit
     #[arg(long, value_name = "DIR", help_heading = "Report")]
     pub report_dir: Option<PathBuf>,
-    /// Who runs it, for the report; the user of this machine unless given
-    #[arg(long, value_name = "NAME", help_heading = "Report")]
-    pub ran_by: Option<String>,
-    /// Who approved it, for the report
-    #[arg(long, value_name = "NAME", help_heading = "Report")]
-    pub approved_by: Option<String>,
+    /// Who was there.
+    #[command(flatten)]
+    pub people: PeopleArgs,
     /// Who signs the report, and the record of the restore in the vault.
     #[command(flatten)]
     pub attest: AttestArgs,

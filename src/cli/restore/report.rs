@@ -15,7 +15,7 @@ use crate::drill::comparison::{Difference, Way, with_cluster};
 use crate::drill::report::{Account, report};
 use crate::error::{Context, Error, Result};
 use crate::reader::append_record;
-use crate::report::model::{ExerciseKind, People, Target, TargetKind};
+use crate::report::model::{ExerciseKind, Target, TargetKind};
 use crate::report::{JSON, Report, record_of, write_folder};
 use crate::restore::{Remap, RestoreStatus, RestoreSummary};
 
@@ -62,10 +62,7 @@ pub(super) async fn tell(
         started,
         finished: global.now(),
         targets: targets(begun),
-        people: People {
-            ran_by: args.ran_by.clone().or_else(|| global.variable("USER")),
-            approved_by: args.approved_by.clone(),
-        },
+        people: args.people.people(global),
         backups: begun.opened.iter().map(|opened| backup_used(opened, begun.incident_start)).collect(),
         manifests: begun.opened.iter().map(|opened| &opened.backup.manifest).collect(),
         keys: keys(&all, &used, signer.as_ref()),
