@@ -9,17 +9,20 @@ use tokio::time::Instant;
 use super::ApiError;
 use super::answer::Cause;
 
-/// How often and how long a request is tried.
+/// How often and how long a request is tried. An answer that names a time (`Retry-After`) shows a server that is there: it is
+/// no failure, and what fails after it has all tries again.
 #[derive(Debug, Clone, Copy)]
 pub struct Retry {
-    /// Tries, the first one included.
+    /// Tries that fail in a row, the first one included.
     pub tries: u32,
     /// First wait; doubles each time, up to [`Retry::longest`].
     pub first: Duration,
     /// Longest wait between two tries, `Retry-After` excepted.
     pub longest: Duration,
-    /// No try begins later than this after the first, unless the server names a time.
+    /// No try begins later than this after the first that failed in a row.
     pub within: Duration,
+    /// How long after the first try a server is believed that says when it wants to be asked again.
+    pub busy: Duration,
 }
 
 impl Default for Retry {
@@ -30,6 +33,7 @@ impl Default for Retry {
             first: Duration::from_millis(100),
             longest: Duration::from_secs(5),
             within: Duration::from_secs(45),
+            busy: Duration::from_secs(300),
         }
     }
 }
@@ -37,13 +41,10 @@ impl Default for Retry {
 /// Longest `Retry-After` that is heeded to the letter.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// How long a server is believed that says when it wants to be asked again.
-const PATIENCE_WITH_BUSY: Duration = Duration::from_secs(300);
-
 impl Retry {
     /// For questions that come before the work: long enough for a hiccup, and a server that is down is told at once.
     pub fn brief() -> Self {
-        Retry { tries: 4, within: Duration::from_secs(20), ..Retry::default() }
+        Retry { tries: 4, within: Duration::from_secs(20), busy: Duration::from_secs(60), ..Retry::default() }
     }
 
     /// Runs `attempt` until it succeeds, fails for good, or the tries are used up.
@@ -52,25 +53,31 @@ impl Retry {
         F: Future<Output = Result<T, ApiError>>,
     {
         let begin = Instant::now();
-        let mut wait = self.first;
-        for _ in 1..self.tries {
+        let (mut failed, mut wait, mut since) = (0, self.first, begin);
+        loop {
             let error = match attempt().await {
                 Ok(value) => return Ok(value),
                 Err(e) if !e.is_transient() => return Err(e),
                 Err(e) => e,
             };
-            let (pause, within) = match asked_for(&error) {
-                Some(pause) => (pause, self.within.max(PATIENCE_WITH_BUSY)),
-                None => (jittered(wait), self.within),
+            let pause = match asked_for(&error) {
+                Some(pause) if begin.elapsed() + pause <= self.busy => {
+                    (failed, wait, since) = (0, self.first, Instant::now() + pause);
+                    pause
+                }
+                Some(_) => return Err(error),
+                None => {
+                    let pause = jittered(wait);
+                    (failed, wait) = (failed + 1, (wait * 2).min(self.longest));
+                    if failed >= self.tries || since.elapsed() + pause > self.within {
+                        return Err(error);
+                    }
+                    pause
+                }
             };
-            if begin.elapsed() + pause > within {
-                return Err(error);
-            }
             tracing::debug!(%error, ?pause, "try again");
             tokio::time::sleep(pause).await;
-            wait = (wait * 2).min(self.longest);
         }
-        attempt().await
     }
 }
 
@@ -126,6 +133,23 @@ mod tests {
         let result = Retry::default().run(|| async { Err::<(), _>(answer(503, Some(60))) }).await;
         assert!(result.is_err());
         assert_eq!(begin.elapsed().as_secs(), 300);
+    }
+
+    /// As when a log-in expires while the server is busy.
+    #[tokio::test(start_paused = true)]
+    async fn what_fails_after_a_busy_time_has_all_tries_again() {
+        let tries = Cell::new(0);
+        let result = Retry::default()
+            .run(|| async {
+                tries.set(tries.get() + 1);
+                match tries.get() {
+                    1..=100 => Err(answer(429, Some(1))),
+                    101..=105 => Err(answer(401, None)),
+                    _ => Ok(()),
+                }
+            })
+            .await;
+        assert!(result.is_ok(), "{result:?} after {} tries", tries.get());
     }
 
     #[tokio::test(start_paused = true)]
