@@ -11,7 +11,6 @@ use crate::config::{CONFIGURATION_SOURCE, SourceKind, parse_stored_schedule};
 use crate::drill::comparison::{Difference, Scopes, Way, with_backup, with_cluster};
 use crate::error::{Error, Kind, Result};
 use crate::reader::OpenBackup;
-use crate::restore::Remap;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -63,7 +62,7 @@ pub async fn run(args: &DiffArgs, global: &Global) -> Outcome {
             let cluster = Cluster::connect(global.cluster_access(&args.target)).await?;
             cluster.version().await?;
             let scopes = stored_scopes(&backup).await?;
-            with_cluster(&backup, &cluster, &scopes, Way::whole(&Remap::default()), progress.as_ref()).await?
+            with_cluster(&backup, &cluster, &scopes, Way::default(), progress.as_ref()).await?
         }
     };
     global.print(&difference, |form| human(&difference, form))?;

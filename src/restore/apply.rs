@@ -243,7 +243,7 @@ async fn handle(work: &Work, job: Job, place: &mut Option<Place>, shown: &str) -
     let Written { outcome, uid, .. } = writer.write(&fitted, place).await?;
     if let Some(uid) = uid {
         work.compiled.owners.restored(&job.entry.traits.uid, &uid);
-        if owners_to_come && matches!(outcome, Outcome::Created | Outcome::Updated | Outcome::Unchanged) {
+        if owners_to_come && outcome.is_there() {
             let path = format!("{}/{}", fitted.collection, fitted.name);
             work.compiled.owners.wait(Waiting { path, shown: shown.into(), references });
             job.batch.keep_open();

@@ -74,6 +74,13 @@ pub enum Outcome {
     Failed(String),
 }
 
+impl Outcome {
+    /// Whether the target has it now as the backup does.
+    pub fn is_there(&self) -> bool {
+        matches!(self, Outcome::Created | Outcome::Updated | Outcome::Unchanged)
+    }
+}
+
 /// How a step ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

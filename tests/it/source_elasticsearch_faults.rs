@@ -156,11 +156,54 @@ async fn documents_that_the_server_does_not_take_are_counted_with_the_reason() {
     );
 }
 
+/// As many documents as there were say nothing of what stands in them.
+#[tokio::test]
+async fn a_document_that_changed_on_the_way_is_found_by_its_digest() {
+    for kind in ALL {
+        let (stage, server) = (DataStage::new().await, search(kind));
+        let place = Place::folder(&stage.scratch.folder("vault"));
+        make_index(server, "sampled-1", 1, 10).await;
+        let before = server.documents("sampled-1").await;
+        let backup = stage.backup(&place, "elasticsearch", scope(server, &["sampled-*"])).run().await;
+        let id = id_of(&backup.expect_success());
+        server.order("DELETE", "sampled-1", Value::Null).await;
+
+        let change = reqwest::Client::new().put(format!("{}/sampled-1/_doc/d4", server.url()));
+        let change = change.header("content-type", "application/json").body(r#"{"msg":"something else"}"#);
+        let forged = std::sync::atomic::AtomicBool::new(false);
+        let proxy = FaultProxy::plain(server.url(), move |seen| {
+            if seen.path == "/sampled-1/_refresh" && !forged.swap(true, std::sync::atomic::Ordering::SeqCst) {
+                send(change.try_clone().unwrap());
+            }
+            Action::Forward
+        });
+        let failed = stage.restore(&place, &id, step(proxy.url(), json!({}))).run().await.expect(3).json();
+        let why = failed["failures"][0]["why"].as_str().unwrap();
+        assert_eq!(why, "1 of 10 sampled documents are not what was saved, the first: d4", "{kind:?}");
+
+        // It goes on with what it began, and mends it.
+        let restored = stage.restore(&place, &id, step(server.url(), json!({}))).run().await.expect_success().json();
+        let sampled = &restored["steps"][0]["compared"][1];
+        assert_eq!(sampled["what"], "documents in sampled-1, sampled, by digest", "{restored}");
+        assert_eq!((&sampled["expected"], &sampled["found"]), (&json!(10), &json!(10)), "{kind:?}");
+        assert!(server.documents("sampled-1").await == before, "{kind:?}");
+    }
+}
+
 #[tokio::test]
 async fn an_index_that_is_deleted_while_it_is_read_makes_the_backup_partial() {
     for kind in ALL {
         delete_while_it_is_read(kind).await;
     }
+}
+
+/// Sends a request from within a proxy's decision.
+fn send(request: reqwest::RequestBuilder) {
+    let sending = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(request.send()).unwrap().error_for_status().unwrap();
+    });
+    sending.join().unwrap();
 }
 
 async fn delete_while_it_is_read(kind: Search) {
@@ -173,13 +216,7 @@ async fn delete_while_it_is_read(kind: Search) {
     let proxy = FaultProxy::plain(server.url(), move |seen| {
         let is_page = seen.path.starts_with("/_search?") || seen.path == "/_search/scroll";
         if is_page && searches.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 3 {
-            let (url, client) = (url.clone(), client.clone());
-            std::thread::spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                runtime.block_on(client.delete(format!("{url}/gone-1")).send()).unwrap();
-            })
-            .join()
-            .unwrap();
+            send(client.delete(format!("{url}/gone-1")));
         }
         Action::Forward
     });

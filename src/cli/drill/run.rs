@@ -31,7 +31,7 @@ use crate::report::model::{
     ErasureStatus, ExerciseKind, ExerciseReport, TargetKind, Verdict, VerificationKind, VerificationOutcome,
 };
 use crate::report::{Report, record_of, write_folder};
-use crate::restore::{Earlier, Experience, Journal, Remap, Restore, RestoreStatus, Restored, Site};
+use crate::restore::{Earlier, Experience, Journal, Restore, RestoreStatus, Restored, Site};
 use crate::vault::attestation::Level;
 use crate::vault::signature::Signer;
 
@@ -235,7 +235,7 @@ pub(super) fn restore_of(
 
 /// Compares every backup with the cluster that it was restored into.
 async fn compare(
-    plan: &RestorePlan,
+    plan: &Arc<RestorePlan>,
     opened: &[Opened],
     staged: &Staged,
     global: &Global,
@@ -249,9 +249,8 @@ async fn compare(
         };
         let scopes = stored_scopes(&opened.backup).await?;
         let progress = global.progress();
-        let remap = Remap::new(plan);
-        let only = staged.only.as_ref().map(|only| only.of.as_str());
-        let way = Way { remap: &remap, stage: Some(staged.stage), only, plan: Some((plan, target)) };
+        let only = staged.only.as_ref().map(|only| only.of.to_string());
+        let way = Way { stage: Some(staged.stage), only, ..Way::by(plan, target) };
         let compared = tokio::select! {
             biased;
             () = global.cancel.cancelled() => Err("the drill was stopped".to_string()),

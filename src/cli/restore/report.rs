@@ -17,7 +17,7 @@ use crate::error::{Context, Error, Result};
 use crate::reader::append_record;
 use crate::report::model::{ExerciseKind, Target, TargetKind};
 use crate::report::{JSON, Report, record_of, write_folder};
-use crate::restore::{Remap, RestoreStatus, RestoreSummary};
+use crate::restore::{RestoreStatus, RestoreSummary};
 
 /// Finds out before anything is written that the report could not be, or not be signed.
 pub(super) fn check(args: &RestoreArgs, global: &Global) -> Result<()> {
@@ -105,7 +105,6 @@ async fn compare(
     global: &Global,
 ) -> Result<Vec<(String, Result<Difference, String>)>> {
     let mut comparisons = Vec::new();
-    let remap = Remap::new(&begun.plan);
     for (target, (opened, cluster)) in begun.opened.iter().zip(&begun.clusters).enumerate() {
         let of = opened.backup.manifest.cluster.clone();
         let compared = match cluster {
@@ -113,7 +112,7 @@ async fn compare(
             Some(_) if summary.status == RestoreStatus::Stopped => Err("the restore was stopped".to_string()),
             Some(cluster) => {
                 let scopes = stored_scopes(&opened.backup).await?;
-                let way = Way { plan: Some((&begun.plan, target)), ..Way::whole(&remap) };
+                let way = Way::by(&begun.plan, target);
                 Ok(with_cluster(&opened.backup, cluster, &scopes, way, global.progress().as_ref()).await?)
             }
         };

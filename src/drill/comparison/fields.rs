@@ -23,6 +23,11 @@ pub(super) fn fit_and_count(object: &mut Value, facts: &Facts<'_>, taken: &mut T
     Ok(())
 }
 
+/// Applies the rules. The name of the rule by which the object is not written.
+pub(super) fn fit(object: &mut Value, facts: &Facts<'_>) -> Result<(), &'static str> {
+    RULES.iter().try_for_each(|rule| rule.apply(object, facts).map_err(|_| rule.name))
+}
+
 /// Values that have no others in them.
 fn fields(value: &Value) -> u64 {
     match value {

@@ -17,8 +17,8 @@ pub(super) struct Reach<'a> {
 }
 
 impl<'a> Reach<'a> {
-    pub(super) fn new(way: &Way<'a>) -> Self {
-        Reach { names: &way.remap.mappings().namespaces, only: way.only }
+    pub(super) fn new(way: &'a Way) -> Self {
+        Reach { names: &way.remap.mappings().namespaces, only: way.only.as_deref() }
     }
 
     fn there<'n>(&'n self, namespace: &'n str) -> &'n str {

@@ -139,7 +139,7 @@ impl Load<'_> {
 
     /// The lines of what a busy server may take later; what it will not take is noted.
     fn sort_out(&self, lines: &[u8], items: &[&RawValue], is_last: bool, refused: &mut Loaded) -> Result<Bytes> {
-        let mut pairs = Pairs { rest: lines };
+        let mut pairs = Pairs::of(lines);
         let mut again = Vec::new();
         for item in items {
             let pair = pairs.next().ok_or_else(|| Error::failed("a bulk request was answered with too many items"))?;
@@ -168,8 +168,15 @@ impl Load<'_> {
 }
 
 /// Each action with its document.
-struct Pairs<'a> {
+pub struct Pairs<'a> {
     rest: &'a [u8],
+}
+
+impl<'a> Pairs<'a> {
+    /// Those of the lines of a bulk request.
+    pub fn of(lines: &'a [u8]) -> Self {
+        Pairs { rest: lines }
+    }
 }
 
 impl<'a> Iterator for Pairs<'a> {
@@ -189,7 +196,7 @@ const CREATE: &[u8] = b"{\"create\":";
 /// The same lines, to make new documents only.
 fn as_new(lines: &[u8]) -> Vec<u8> {
     let mut new = Vec::with_capacity(lines.len() + (lines.len() >> 6));
-    for pair in (Pairs { rest: lines }) {
+    for pair in Pairs::of(lines) {
         match pair.strip_prefix(INDEX) {
             Some(rest) => {
                 new.extend_from_slice(CREATE);
@@ -210,7 +217,7 @@ mod tests {
         let lines = b"{\"index\":{\"_id\":\"1\"}}\n{\"index\":{\"_id\":\"2\"}}\n{\"index\":{\"_id\":\"3\"}}\n{}\n";
         let new = b"{\"create\":{\"_id\":\"1\"}}\n{\"index\":{\"_id\":\"2\"}}\n{\"create\":{\"_id\":\"3\"}}\n{}\n";
         assert_eq!(as_new(lines), new);
-        assert_eq!(Pairs { rest: lines }.count(), 2);
+        assert_eq!(Pairs::of(lines).count(), 2);
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod aliases;
 mod contents;
 mod kept;
 mod load;
+mod sample;
 mod settings;
 mod target;
 
@@ -13,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use self::aliases::Aliases;
 use self::contents::Held;
 use self::kept::Present;
-use self::target::{Restorer, Target};
+use self::target::{Done, Restorer, Target};
 use super::files::{of_the_backup, require_source};
 use super::summary::{Compared, Outcome};
 use super::work::{Tally, Work};
@@ -79,13 +80,9 @@ impl Way<'_> {
         let targets = self.targets(held);
         refuse_collisions(&targets)?;
         for target in &targets {
-            let done = restorer.restore(target).await?;
-            if !self.work.dry_run
-                && matches!(done.outcome, Outcome::Created | Outcome::Updated | Outcome::Unchanged)
-                && let Some(expected) = target.count()
-            {
-                let found = restorer.count(target).await?;
-                tally.compared.push(Compared::new(format!("documents in {}", target.to), expected, found));
+            let mut done = restorer.restore(target).await?;
+            if !self.work.dry_run && done.outcome.is_there() {
+                self.compare(&restorer, target, &mut done, tally).await?;
             }
             tally.add(self.name, &target.shown(), done.outcome);
             tally.notes.extend(done.notes);
@@ -102,6 +99,30 @@ impl Way<'_> {
         self.restore_aliases(&aliases, tally).await?;
         for target in whole.into_iter().filter(|_| !self.work.dry_run) {
             restorer.settle(target).await?;
+        }
+        Ok(())
+    }
+
+    /// Counts the documents of what is there now, and compares some of them.
+    async fn compare(
+        &self,
+        restorer: &Restorer<'_>,
+        target: &Target<'_>,
+        done: &mut Done,
+        tally: &mut Tally,
+    ) -> Result<()> {
+        if let Some(expected) = target.count() {
+            let found = restorer.count(target).await?;
+            tally.compared.push(Compared::new(format!("documents in {}", target.to), expected, found));
+        }
+        let sampled = match done.sampled.take() {
+            Some(sampled) => sampled,
+            None => restorer.sample(target).await?,
+        };
+        let what = format!("documents in {}, sampled, by digest", target.to);
+        tally.compared.push(Compared::new(what, sampled.asked, sampled.equal));
+        if let Some(wrong) = sampled.wrong() {
+            (done.outcome, done.is_whole) = (Outcome::Failed(wrong), false);
         }
         Ok(())
     }

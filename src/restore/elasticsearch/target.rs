@@ -9,6 +9,7 @@ use super::super::summary::Outcome;
 use super::super::work::Work;
 use super::contents::{self, HeldIndex};
 use super::load::{Load, Loaded};
+use super::sample::Sampled;
 use super::settings::{self, Settings, at_first, at_last, loaded_of, mark_of, marked};
 use crate::config::Conflict;
 use crate::elastic::{Elastic, Refusal, Repeat, in_path};
@@ -48,6 +49,8 @@ pub struct Done {
     pub notes: Vec<String>,
     /// Whether it is whole, and gets its aliases now.
     pub is_whole: bool,
+    /// What was compared when it had been filled.
+    pub sampled: Option<Sampled>,
 }
 
 /// What is in its place.
@@ -101,7 +104,7 @@ impl Target<'_> {
 impl Restorer<'_> {
     /// Restores one. What the server refuses is its outcome; an error means that the step cannot go on.
     pub async fn restore(&self, target: &Target<'_>) -> Result<Done> {
-        let done = |outcome| Done { outcome, notes: Vec::new(), is_whole: false };
+        let done = |outcome| Done { outcome, notes: Vec::new(), is_whole: false, sampled: None };
         if target.parts.iter().any(|(_, index)| index.description.is_null()) {
             return Ok(done(Outcome::Failed("the backup has no settings and mappings of it".into())));
         }
@@ -141,8 +144,8 @@ impl Restorer<'_> {
         }
         let loaded = self.load(target).await?;
         Ok(match self.finish(target, loaded, &mut notes).await? {
-            None => Done { outcome, notes, is_whole: true },
-            Some(why) => Done { notes, ..done(Outcome::Failed(why)) },
+            Ok(sampled) => Done { outcome, notes, is_whole: true, sampled: Some(sampled) },
+            Err(why) => Done { notes, ..done(Outcome::Failed(why)) },
         })
     }
 
@@ -376,14 +379,23 @@ impl Restorer<'_> {
         Ok(all)
     }
 
-    /// Makes it usable, and says what is wrong with it.
-    async fn finish(&self, target: &Target<'_>, loaded: Loaded, notes: &mut Vec<String>) -> Result<Option<String>> {
+    /// Makes it usable, or says what is wrong with it.
+    async fn finish(
+        &self,
+        target: &Target<'_>,
+        loaded: Loaded,
+        notes: &mut Vec<String>,
+    ) -> Result<Result<Sampled, String>> {
         let path = target.path();
         self.server.order(Method::POST, &format!("{path}/_refresh"), &Value::Null, Repeat::Always).await?;
         let count = self.server.get(&format!("{path}/_count")).await?["count"].as_u64().unwrap_or_default();
         // One that is not whole keeps its mark, and the next try goes on with it.
         if let Some(why) = wrong_with(target, &loaded, count) {
-            return Ok(Some(why));
+            return Ok(Err(why));
+        }
+        let sampled = self.sample(target).await?;
+        if let Some(why) = sampled.wrong() {
+            return Ok(Err(why));
         }
         let settings = match target.is_stream {
             true => AS_THE_TEMPLATE_HAS_IT.iter().map(|key| (key.to_string(), Value::Null)).collect(),
@@ -393,11 +405,11 @@ impl Restorer<'_> {
         let path = format!("{path}/_settings");
         let set = self.without_unknown(target, &path, settings::without_blocks(&settings), put, notes).await?;
         if let Err(refusal) = set {
-            return Ok(Some(format!("its documents are there; its settings could not be set: {refusal}")));
+            return Ok(Err(format!("its documents are there; its settings could not be set: {refusal}")));
         }
         let mappings = self.write_index(target).await?["mappings"].clone();
         self.put_meta(target, &settings::whole(&mappings, &target.mark(self.work))).await?;
-        Ok(None)
+        Ok(Ok(sampled))
     }
 
     /// Takes the mark away from what is whole and has its aliases: a restore that is cut off before goes on from there.

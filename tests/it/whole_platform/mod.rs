@@ -1,7 +1,9 @@
 //! A whole platform of real servers, through a night and a loss: the scheduler saves it when its window opens, everything is
-//! lost, one plan brings it back, and the servers' own answers are compared. `make demo-full` is this test, with its story shown.
+//! lost, a plan brings the objects back, drills of the shipped plans bring back the data, and the servers' own answers are
+//! compared. `make demo-full` is this test, with its story shown.
 
 mod answers;
+mod drills;
 mod servers;
 
 use std::path::PathBuf;
@@ -38,14 +40,15 @@ async fn everything_is_saved_at_night_lost_and_found_again() {
     drop(living);
     drop(old);
 
-    story.title("New servers take their places, with nothing in them, and the plan brings everything back");
+    story.title("New servers take their places, with nothing in them, and a plan brings the objects back");
     let new = Scratch::named("whole_platform.new");
     let empty = Servers::start(&new).await;
-    let plan = story.scratch.file("full-platform.yaml", plan(&empty, &story).to_string());
+    let plan = story.scratch.file("objects.yaml", plan().to_string());
     let on = |command: Ckbackup| command.arg("--kubeconfig").arg(empty.node.kubeconfig());
     story.verb(on(vault.ckbackup(&story, "restore --backup latest --yes -f").arg(plan))).await;
     story.title("What came back: the objects, compared field by field with the backup");
     story.verb(on(vault.ckbackup(&story, "diff latest"))).await;
+    drills::rehearse(&story, &vault, &empty).await;
     story.title("What came back: what the servers answered before, and answer now");
     let after = answers::ask(&empty, newest).await;
     story.say(&answers::table(&before, &after));
@@ -126,36 +129,19 @@ fn schedule(story: &Story, vault: &Vault, living: &Servers) -> Value {
     })
 }
 
-/// The plan names the new servers.
-fn plan(empty: &Servers, story: &Story) -> Value {
-    let mut check = empty.prometheus();
-    check["timeout"] = json!("2m");
-    let workload = json!({"kind": "StatefulSet", "namespace": "monitoring", "name": "prometheus"});
-    let mut archive = bucket(empty, story);
-    archive["source"] = json!("archive");
-    let pod = |namespace: &str, selector: &str| json!({"namespace": namespace, "selector": selector});
-    let after = |name: &str, kind: &str, step: Value| json!({"name": name, "after": ["workloads"], kind: step});
+/// Objects, and the pods that data goes into.
+fn plan() -> Value {
+    let data = json!({"include": ["harbor", "influxdb-prometheus", "monitoring"]});
+    let ready = |name: &str, kind: &str, condition: &str| {
+        let gate = json!({"kind": kind, "condition": condition, "namespaces": data, "timeout": "2m"});
+        json!({"name": name, "after": ["objects"], "gate": gate})
+    };
     json!({
-        "apiVersion": "ckbackup.io/v1", "kind": "RestorePlan", "metadata": {"name": "full-platform"},
+        "apiVersion": "ckbackup.io/v1", "kind": "RestorePlan", "metadata": {"name": "objects"},
         "spec": {"rto": "4h", "steps": [
             {"name": "objects", "apply": {"source": "platform"}},
-            {"name": "workloads", "after": ["objects"], "gate": {
-                "kind": "Deployment", "condition": "Available", "timeout": "2m",
-                "namespaces": {"include": ["harbor", "influxdb-prometheus"]},
-            }},
-            after("metrics", "prometheus", json!({
-                "source": "metrics", "pod": {"workload": workload, "claim": "metrics"}, "check": check,
-                "alertmanager": {"url": empty.alertmanager.url()},
-            })),
-            after("harbor-db", "command", json!({
-                "source": "harbor-db", "profile": "postgres", "pod": pod("harbor", "component=database"),
-                "databases": ["registry"], "scale": [{"kind": "Deployment", "namespace": "harbor", "name": "core"}],
-            })),
-            after("influxdb", "command", json!({
-                "source": "influxdb", "profile": "influxdb", "pod": pod("influxdb-prometheus", "app=influxdb"),
-            })),
-            {"name": "logs", "elasticsearch": {"source": "logs", "url": empty.search.url()}},
-            {"name": "archive", "objects": archive},
+            ready("services", "Deployment", "Available"),
+            ready("monitoring", "StatefulSet", "Ready"),
         ]},
     })
 }
