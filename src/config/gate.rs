@@ -200,9 +200,25 @@ fn objects(raw: &raw::Gate, kind: &str, path: &str, problems: &mut Problems<'_>)
         None => Some(None),
         Some(text) => condition(text, &format!("{path}.condition"), problems).map(Some),
     };
+    if let (Some(kind), Some(Some(_))) = (&kind, &condition) {
+        refuse_what_never_comes(kind, &format!("{path}.condition"), problems)?;
+    }
     let namespaces = filter(&raw.namespaces, &format!("{path}.namespaces"), problems);
     let labels = optional_selector(raw.labels.as_deref(), &format!("{path}.labels"), problems);
     Some(AwaitedObjects { kind: kind?, condition: condition?, namespaces: namespaces?, labels: labels? })
+}
+
+/// Built-in kinds that report no conditions: a gate for one would stay closed for ever.
+const WITHOUT_CONDITIONS: [&str; 4] = ["StatefulSet", "DaemonSet", "CronJob", "EndpointSlice"];
+
+fn refuse_what_never_comes(kind: &KindPattern, path: &str, problems: &mut Problems<'_>) -> Option<()> {
+    let kind = kind.as_str();
+    if !WITHOUT_CONDITIONS.contains(&kind.trim_end_matches(".apps").trim_end_matches(".batch")) {
+        return Some(());
+    }
+    let what = "reports no conditions; without this key the gate knows when it is ready";
+    problems.add(path, format!("a {kind} {what}"));
+    None
 }
 
 /// Condition types are free, so only what cannot be one is refused.

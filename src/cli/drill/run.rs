@@ -28,7 +28,7 @@ use crate::drill::report::{Account, report};
 use crate::error::{Context, Kind, Result};
 use crate::reader::{Counted, append_record, attest};
 use crate::report::model::{
-    ErasureStatus, ExerciseKind, ExerciseReport, TargetKind, Verdict, VerificationKind, VerificationOutcome,
+    ErasureStatus, ExerciseKind, ExerciseReport, Proved, TargetKind, Verdict, VerificationKind, VerificationOutcome,
 };
 use crate::report::{Report, record_of, write_folder};
 use crate::restore::{Earlier, Experience, Journal, Restore, RestoreStatus, Restored, Site};
@@ -341,6 +341,14 @@ async fn sign(
     Ok(attested == opened.len())
 }
 
+/// How far the components were proved, the best first: `9 restored, 4 readable, 3 not covered`.
+fn levels(report: &ExerciseReport) -> String {
+    let of = |level: Proved| report.coverage.iter().filter(|row| row.proved == level).count();
+    let levels = Proved::ALL.into_iter().rev().map(|level| (of(level), level.words()));
+    let named: Vec<_> = levels.filter(|(rows, _)| *rows > 0).map(|(rows, words)| format!("{rows} {words}")).collect();
+    named.join(", ")
+}
+
 fn human(told: &Told, form: Output) -> String {
     let report = &told.report;
     if form == Output::Name {
@@ -363,9 +371,7 @@ fn human(told: &Told, form: Output) -> String {
             count(it.extra)
         ));
     }
-    let gaps = report.coverage.iter().filter(|row| row.proved.is_gap()).count();
-    let rows = report.coverage.len();
-    text.push_str(&format!("coverage: {} of {rows} components shown, {gaps} not\n", rows - gaps));
+    text.push_str(&format!("components: {}\n", levels(report)));
     let (took, limit) = (span(report.clock.achieved_seconds), span(report.clock.rto_seconds));
     text.push_str(&format!("{}: restored in {took} of {limit}\n", report.verdict.words()));
     for failure in report.not_restored.iter().take(10) {

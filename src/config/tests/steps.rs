@@ -45,6 +45,7 @@ fn a_gate_waits_for_one_thing() {
         ("prometheus: {url: \"http://x\", query: \"\"}", "the query is empty"),
         ("command: {run: []}", "the command is empty"),
         ("kind: Pod, condition: \"not ready\"", "`not ready` is no condition"),
+        ("kind: StatefulSet.apps, condition: Ready", "a StatefulSet.apps reports no conditions; without this key"),
     ] {
         refused(&format!("gate: {{{gate}}}"), what);
     }

@@ -46,6 +46,8 @@ pub struct Compared {
     pub missing: u64,
     /// On both, and different.
     pub changed: u64,
+    /// In the backup, and not compared: no step of the plan takes them.
+    pub left: u64,
 }
 
 impl Compared {
@@ -54,6 +56,7 @@ impl Compared {
         self.equal += other.equal;
         self.missing += other.missing;
         self.changed += other.changed;
+        self.left += other.left;
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt};
 use serde_json::Value;
 
+use super::NOT_SELECTED;
 use super::difference::{Changed, Difference};
 use super::fields::Taken;
 use super::form::Form;
@@ -149,7 +150,10 @@ impl Comparing {
         // A job that ran to its end since then is there, but is not what would be restored.
         let found = object.and_then(|object| found.map(|json| Ok((object, form.other(&json)?))).transpose());
         match found {
-            Err(rule) => *difference.ignored.entry(rule.into()).or_default() += 1,
+            Err(rule) => {
+                compared.left += u64::from(rule == NOT_SELECTED);
+                *difference.ignored.entry(rule.into()).or_default() += 1;
+            }
             Ok(None) => {
                 compared.missing += 1;
                 difference.missing.push(shown());

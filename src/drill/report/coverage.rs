@@ -77,15 +77,19 @@ impl Seen<'_> {
             _ if self.manifests.iter().all(|manifest| manifest.sources.iter().all(|s| s.kind != "kubernetes")) => {
                 (Proved::NotCovered, "objects: the backup has no source of kind kubernetes".into())
             }
-            Compared { equal: 0, missing: 0, changed: 0 } => match why {
+            Compared { equal: 0, missing: 0, changed: 0, left } => match why {
                 _ if self.one_namespace => (Proved::NotExercised, format!("objects: {ONE_NAMESPACE}")),
                 Some(why) => (Proved::NotExercised, format!("objects: {why}")),
+                None if left > 0 => {
+                    let what = "the backup has them; the plan has no step that takes them";
+                    (Proved::Readable, format!("objects: {what}"))
+                }
                 None => (Proved::NotCovered, "objects: none of them is in the backup".into()),
             },
-            Compared { equal, missing: 0, changed: 0 } => {
+            Compared { equal, missing: 0, changed: 0, .. } => {
                 (Proved::Restored, format!("objects: {equal} restored, and equal field by field"))
             }
-            Compared { equal, missing, changed } => (
+            Compared { equal, missing, changed, .. } => (
                 Proved::Readable,
                 format!("objects: {missing} missing and {changed} changed after the restore, {equal} equal"),
             ),

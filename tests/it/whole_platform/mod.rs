@@ -132,16 +132,16 @@ fn schedule(story: &Story, vault: &Vault, living: &Servers) -> Value {
 /// Objects, and the pods that data goes into.
 fn plan() -> Value {
     let data = json!({"include": ["harbor", "influxdb-prometheus", "monitoring"]});
-    let ready = |name: &str, kind: &str, condition: &str| {
-        let gate = json!({"kind": kind, "condition": condition, "namespaces": data, "timeout": "2m"});
+    let ready = |name: &str, kind: &str| {
+        let gate = json!({"kind": kind, "namespaces": data, "timeout": "2m"});
         json!({"name": name, "after": ["objects"], "gate": gate})
     };
     json!({
         "apiVersion": "ckbackup.io/v1", "kind": "RestorePlan", "metadata": {"name": "objects"},
         "spec": {"rto": "4h", "steps": [
             {"name": "objects", "apply": {"source": "platform"}},
-            ready("services", "Deployment", "Available"),
-            ready("monitoring", "StatefulSet", "Ready"),
+            ready("services", "Deployment"),
+            ready("monitoring", "StatefulSet"),
         ]},
     })
 }
