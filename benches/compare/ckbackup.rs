@@ -12,7 +12,7 @@ use crate::bench::Bench;
 use crate::process::{Output, Usage, run};
 use crate::servers::{S3, Sandbox};
 
-pub use restores::{compile_plan, drill, restore, restore_data, restore_until_killed, resume};
+pub use restores::{compile_plan, drill, drill_recorded, restore, restore_data, restore_until_killed, resume};
 
 /// The cluster's name in every schedule here.
 const CLUSTER: &str = "bench";

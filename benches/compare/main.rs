@@ -17,6 +17,7 @@ mod memory;
 mod numbers;
 mod objects;
 mod platform;
+mod prediction;
 mod process;
 mod protocols;
 mod raw;
@@ -84,6 +85,7 @@ async fn measure(figure: Figure, bench: &Bench) -> Result<Vec<Row>> {
         Figure::Objects => objects::measure(bench).await,
         Figure::Resume => resume::measure(bench).await,
         Figure::Drill => drill::measure(bench).await,
+        Figure::Prediction => prediction::measure(bench).await,
         Figure::Extract => extract::measure(bench).await,
         Figure::Memory => memory::measure(bench).await,
         Figure::Logs => logs::measure(bench).await,

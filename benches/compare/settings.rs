@@ -25,6 +25,7 @@ pub enum Figure {
     Objects,
     Resume,
     Drill,
+    Prediction,
     Extract,
     Memory,
     Logs,
@@ -35,7 +36,7 @@ pub enum Figure {
     Protocols,
 }
 
-const FIGURES: [(&str, Figure); 14] = [
+const FIGURES: [(&str, Figure); 15] = [
     ("backup", Figure::Backup),
     ("restore", Figure::Restore),
     ("secrets", Figure::Secrets),
@@ -43,6 +44,7 @@ const FIGURES: [(&str, Figure); 14] = [
     ("objects", Figure::Objects),
     ("resume", Figure::Resume),
     ("drill", Figure::Drill),
+    ("prediction", Figure::Prediction),
     ("extract", Figure::Extract),
     ("memory", Figure::Memory),
     ("logs", Figure::Logs),
@@ -144,6 +146,7 @@ fn figures(words: &[String]) -> Result<Vec<Figure>> {
             Figure::Objects,
             Figure::Resume,
             Figure::Drill,
+            Figure::Prediction,
             Figure::Extract,
             Figure::Memory,
             Figure::Logs,

@@ -11,7 +11,7 @@ use url::Url;
 use super::Global;
 use crate::archive::age::Identities;
 use crate::cluster::Access;
-use crate::config::{self, ClusterName, Schedule, VaultLocation};
+use crate::config::{self, ClusterName, RestorePlan, Schedule, VaultLocation};
 use crate::error::{Context, Error, Kind, Result};
 use crate::report::model::People;
 use crate::vault::Vault;
@@ -172,6 +172,43 @@ impl TrustArgs {
                 Ok(None)
             }
         }
+    }
+}
+
+/// Where backups are, whose are trusted, and what opens them: for verbs whose file is a plan.
+#[derive(Debug, Clone, Default, Args)]
+pub struct OpeningArgs {
+    /// Where backups are.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// Take vault and cluster from this schedule
+    #[arg(long, value_name = "SCHEDULE", help_heading = "Vault")]
+    pub schedule: Option<PathBuf>,
+    /// Whose signatures are trusted.
+    #[command(flatten)]
+    pub trust: TrustArgs,
+    /// What opens the backup.
+    #[command(flatten)]
+    pub identity: IdentityArgs,
+}
+
+impl OpeningArgs {
+    /// Whether a vault is named at all.
+    pub fn is_given(&self, global: &Global) -> bool {
+        self.place.location.vault.is_some() || self.schedule.is_some() || global.variable("CKBACKUP_VAULT").is_some()
+    }
+
+    /// The vault, and the cluster that is meant. A plan that spans several names them itself.
+    pub async fn open(&self, plan: Option<&RestorePlan>, global: &Global) -> Result<(Vault, String)> {
+        match plan {
+            Some(plan) if !plan.targets.is_empty() => Ok((self.open_vault(global).await?, String::new())),
+            _ => self.place.open(self.schedule.as_deref(), global).await,
+        }
+    }
+
+    /// The vault alone.
+    pub async fn open_vault(&self, global: &Global) -> Result<Vault> {
+        self.place.open_vault(self.schedule.as_deref(), global).await
     }
 }
 

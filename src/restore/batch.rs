@@ -105,6 +105,7 @@ async fn count_again(work: &Work, step: usize, batch: &Batch) {
     // By an earlier try of this step it was counted already, and is found there now.
     let found = Items { created: 0, updated: 0, unchanged: created + updated + unchanged, ..batch.items };
     tally.items.add(if is_first { &batch.items } else { &found });
+    tally.found += batch.items.total();
     for (rule, skipped) in &batch.skipped {
         *tally.skipped.entry(rule.clone()).or_default() += skipped.len() as u64;
     }

@@ -33,16 +33,25 @@ struct State {
 #[derive(Clone, Copy)]
 enum Standing {
     Waiting,
-    Running { since: Instant, done: u64 },
-    Ended { took: Duration, items: Items },
+    /// `found` objects were done by an earlier try, and `done` by this one.
+    Running {
+        since: Instant,
+        found: u64,
+        done: u64,
+    },
+    Ended {
+        took: Duration,
+        items: Items,
+        done: u64,
+    },
 }
 
 impl Standing {
+    /// Objects that were written, or compared, since this run began.
     fn done(self) -> u64 {
         match self {
             Standing::Waiting => 0,
-            Standing::Running { done, .. } => done,
-            Standing::Ended { items, .. } => items.total(),
+            Standing::Running { done, .. } | Standing::Ended { done, .. } => done,
         }
     }
 }
@@ -61,7 +70,7 @@ impl Board {
 
     /// A step begins.
     pub fn begin(&self, step: usize) {
-        self.state().steps[step] = Standing::Running { since: Instant::now(), done: 0 };
+        self.state().steps[step] = Standing::Running { since: Instant::now(), found: 0, done: 0 };
     }
 
     /// The plan's gate opened, so long after the incident began.
@@ -72,11 +81,12 @@ impl Board {
     /// A step ended, with its objects.
     pub fn end(&self, step: usize, items: Items) {
         let mut state = self.state();
-        let took = match state.steps[step] {
-            Standing::Running { since, .. } => since.elapsed(),
-            _ => Duration::ZERO,
+        let (took, done) = match state.steps[step] {
+            Standing::Running { since, found, .. } => (since.elapsed(), items.total().saturating_sub(found)),
+            // It ended before this run began.
+            _ => (Duration::ZERO, 0),
         };
-        state.steps[step] = Standing::Ended { took, items };
+        state.steps[step] = Standing::Ended { took, items, done };
     }
 
     /// Looks at what is done by now. All objects so far.
@@ -93,10 +103,11 @@ impl Board {
             }
             // One that is held is being written to for long: what was seen of it last still holds.
             let Ok(tally) = works[planned.target].tallies[step].try_lock() else { continue };
-            let items = tally.items;
+            let (items, of_earlier) = (tally.items, tally.found);
             drop(tally);
-            if let Standing::Running { done, .. } = &mut state.steps[step] {
-                *done = items.total().max(*done);
+            if let Standing::Running { found, done, .. } = &mut state.steps[step] {
+                *found = of_earlier.max(*found);
+                *done = items.total().saturating_sub(*found).max(*done);
                 is_writing |= matches!(planned.action, Action::Apply(_));
                 all.add(&items);
             }
@@ -136,7 +147,7 @@ impl Board {
 fn progressed(standing: Standing) -> Progressed {
     match standing {
         Standing::Waiting => Progressed::Waiting,
-        Standing::Running { since, done } => Progressed::Running { elapsed: since.elapsed(), done },
+        Standing::Running { since, found, done } => Progressed::Running { elapsed: since.elapsed(), found, done },
         Standing::Ended { took, .. } => Progressed::Ended(took),
     }
 }

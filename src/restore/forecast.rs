@@ -54,7 +54,9 @@ pub enum Progressed {
     Running {
         /// Since it began.
         elapsed: Duration,
-        /// Objects that are done.
+        /// Objects that an earlier try had done.
+        found: u64,
+        /// Objects that are done since.
         done: u64,
     },
     /// It ended, after so long.
@@ -157,10 +159,10 @@ fn left(progressed: Progressed, objects: u64, estimate: Estimate) -> (Duration, 
     match progressed {
         Progressed::Ended(took) => (Duration::ZERO, took),
         Progressed::Waiting => (estimate.whole, estimate.whole),
-        Progressed::Running { elapsed, done } => {
+        Progressed::Running { elapsed, found, done } => {
             let measured = elapsed.as_secs_f64() >= MEASURED_AFTER && done > 0 && objects > 0;
             let left = match measured {
-                true => elapsed.mul_f64(objects.saturating_sub(done) as f64 / done as f64),
+                true => elapsed.mul_f64(objects.saturating_sub(found + done) as f64 / done as f64),
                 false => estimate.whole.saturating_sub(elapsed),
             };
             (left, elapsed + left)
@@ -321,10 +323,18 @@ spec:
 
     #[test]
     fn what_is_measured_counts_more_than_what_was_planned() {
-        let running = Running { elapsed: Duration::from_secs(100), done: 1000 };
+        let running = Running { elapsed: Duration::from_secs(100), found: 0, done: 1000 };
         let told = forecast(&[running, Waiting, Waiting, Waiting], 100, &Experience::default());
         assert_eq!(told.finish_seconds, 100.0 + 500.0 + 120.0 + 240.0);
         assert_eq!((told.course, told.decided_by.as_deref()), (Course::Late, Some("objects")));
+    }
+
+    /// Looking at them takes no time to speak of: they say nothing of how long the rest takes.
+    #[test]
+    fn what_was_done_before_it_was_resumed_counts_as_done_and_not_as_fast() {
+        let running = Running { elapsed: Duration::from_secs(100), found: 4000, done: 1000 };
+        let told = forecast(&[running, Waiting, Waiting, Waiting], 100, &Experience::default());
+        assert_eq!(told.finish_seconds, 100.0 + 100.0 + 120.0 + 240.0);
     }
 
     #[test]

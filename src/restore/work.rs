@@ -88,6 +88,8 @@ impl Work {
 pub struct Tally {
     /// Objects by outcome.
     pub items: Items,
+    /// How many of them an earlier try had done, and were only looked for.
+    pub found: u64,
     /// Skipped ones by rule.
     pub skipped: BTreeMap<String, u64>,
     /// Objects that were there, differ, and were left as they are.

@@ -119,6 +119,19 @@ async fn a_cluster_that_looks_like_production_is_refused() {
 }
 
 #[tokio::test]
+async fn a_sandbox_that_does_not_start_says_why_and_leaves_nothing() {
+    let (rig, _) = backed_up("drill-no-sandbox").await;
+    let (programs, temporary) = (rig.path("programs"), rig.path("temporary"));
+    [&programs, &temporary].map(|folder| std::fs::create_dir(folder).unwrap());
+    for program in ["etcd", "kube-apiserver"] {
+        std::os::unix::fs::symlink("/bin/false", programs.join(program)).unwrap();
+    }
+    let failed = drill(&rig, "").env("TMPDIR", &temporary).arg("--assets").arg(&programs).run().await.expect(1);
+    assert!(failed.stderr.contains("start the sandbox: ") && failed.stderr.contains("etcd"), "{failed}");
+    assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0, "{failed}");
+}
+
+#[tokio::test]
 async fn a_restore_is_reported_and_recorded_as_a_drill_is() {
     let (rig, namespace) = backed_up("restore-report").await;
     empty(&namespace).await;

@@ -55,11 +55,22 @@ pub fn resume(bench: &Bench, place: &Place, target: &Sandbox, cut_off: &CutOff) 
 
 /// `drill run` in a control plane of its own, by the same plan; its own account of it.
 pub fn drill(bench: &Bench, place: &Place) -> Result<Backup> {
+    summarised(&mut drilling(bench, place, Path::new(PLAN))?)
+}
+
+/// The same by another plan, and recorded in the vault, so that the next one knows of it.
+pub fn drill_recorded(bench: &Bench, place: &Place, plan: &Path) -> Result<Backup> {
+    let mut command = drilling(bench, place, plan)?;
+    command.arg("--attest").arg(bench.keys.join("on-call/signing_key"));
+    summarised(&mut command)
+}
+
+fn drilling(bench: &Bench, place: &Place, plan: &Path) -> Result<Command> {
     let scratch = bench.new_folder("drill");
     std::fs::create_dir_all(&scratch).with_context(|| format!("make {}", scratch.display()))?;
     let mut command = opening(bench, place, &["drill", "run", "--target", "sandbox", "--quiet", "-o", "json"]);
-    command.args(["-f", PLAN]).arg("--assets").arg(&bench.settings.assets).env("TMPDIR", &scratch);
-    summarised(&mut command)
+    command.arg("-f").arg(plan).arg("--assets").arg(&bench.settings.assets).env("TMPDIR", &scratch);
+    Ok(command)
 }
 
 /// `plan check`: reads the index of the newest backup, and finds the step that each of its objects belongs to.

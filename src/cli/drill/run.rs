@@ -18,7 +18,7 @@ use crate::cli::restore::begin::{learn, refuse_unanswered};
 use crate::cli::restore::report::refuse_folder;
 use crate::cli::restore::sites::{self, Opened};
 use crate::cli::restore::{live, person};
-use crate::cli::shared::{AttestArgs, ClusterArgs, IdentityArgs, PeopleArgs, PlaceArgs, TrustArgs};
+use crate::cli::shared::{AttestArgs, ClusterArgs, OpeningArgs, PeopleArgs};
 use crate::cli::words::{count, span};
 use crate::cli::{DONE, Global, Outcome, Output};
 use crate::clock::SystemClock;
@@ -77,21 +77,12 @@ pub struct RunArgs {
     /// Write what came of it as metrics for a textfile collector
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     pub metrics_file: Option<PathBuf>,
-    /// Where backups are.
+    /// Where backups are, and what opens them.
     #[command(flatten)]
-    pub place: PlaceArgs,
-    /// Take vault and cluster from this schedule
-    #[arg(long, value_name = "SCHEDULE", help_heading = "Vault")]
-    pub schedule: Option<PathBuf>,
-    /// Whose signatures are trusted.
-    #[command(flatten)]
-    pub trust: TrustArgs,
+    pub opening: OpeningArgs,
     /// Who signs what was proved.
     #[command(flatten)]
     pub attest: AttestArgs,
-    /// What opens the backup.
-    #[command(flatten)]
-    pub identity: IdentityArgs,
     /// Where to, with --target context or namespace.
     #[command(flatten)]
     pub cluster: ClusterArgs,
@@ -132,14 +123,11 @@ async fn drill(args: &RunArgs, global: &Global) -> Result<(ExerciseReport, bool)
         plan = DrillNamespace::wanted(args)?.plan(&plan)?;
     }
     let plan = Arc::new(plan);
-    let identities = args.identity.require(global).await?;
-    let signers = args.trust.read(global)?;
+    let identities = args.opening.identity.require(global).await?;
+    let signers = args.opening.trust.read(global)?;
     let signer = args.attest.read(global)?;
     refuse_folder(args.report_dir.as_deref())?;
-    let (vault, cluster) = match plan.targets.is_empty() {
-        true => args.place.open(args.schedule.as_deref(), global).await?,
-        false => (args.place.open_vault(args.schedule.as_deref(), global).await?, String::new()),
-    };
+    let (vault, cluster) = args.opening.open(Some(&plan), global).await?;
     let chosen = sites::choose_all(&plan, &vault, &cluster, &args.backup, signers.as_ref(), global).await?;
     let identities = play.identities(identities, &chosen, args, global).await?;
     let mut opened = Vec::new();

@@ -97,7 +97,10 @@ impl Play {
             Some(Loss::Tool) => {
                 for opened in opened {
                     let scratch = scratch("stock-tools", global)?;
-                    let keys = StockKeys { identities: args.identity.files(global), signers: args.trust.file(global) };
+                    let keys = StockKeys {
+                        identities: args.opening.identity.files(global),
+                        signers: args.opening.trust.file(global),
+                    };
                     let checked = global.stoppable(open_with_stock_tools(&opened.backup, &keys, &scratch)).await;
                     discard(&scratch)?;
                     self.checks.push(checked?);
@@ -192,7 +195,7 @@ fn lost_recipient(wanted: Option<&str>, recipients: &[String]) -> Result<String>
 /// The identities of all files but those that hold the lost key.
 async fn without(lost: &str, args: &RunArgs, global: &Global) -> Result<Arc<Identities>> {
     let mut left = Vec::new();
-    for file in args.identity.files(global) {
+    for file in args.opening.identity.files(global) {
         let alone = IdentityArgs { identities: vec![file.clone()] };
         let opens = opened_of(&[lost.to_string()], alone.require(global).await?.as_ref());
         match opens.is_empty() {

@@ -1,6 +1,6 @@
 //! Where a drill restores to.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
@@ -76,13 +76,22 @@ async fn start(plan: &RestorePlan, args: &RunArgs, global: &Global) -> Result<St
         sandboxes: vec![],
         folder: Some(folder.clone()),
     };
+    let started = start_each(plan, &assets, &folder, &mut staged).await;
+    match started {
+        Ok(()) => Ok(staged),
+        // The error quotes the end of the log, so nothing of what did start is needed any more.
+        Err(e) => staged.strike(args.keep, global).await.and(Err(e)),
+    }
+}
+
+async fn start_each(plan: &RestorePlan, assets: &Path, folder: &Path, staged: &mut Staged) -> Result<()> {
     for (at, name) in names(plan).into_iter().enumerate() {
         if !plan.needs_cluster(at) {
             staged.clusters.push(None);
             continue;
         }
         let called = name.clone().unwrap_or_else(|| "sandbox".into());
-        let sandbox = Sandbox::start(SandboxOptions::new(&assets, folder.join(&called), called)).await;
+        let sandbox = Sandbox::start(SandboxOptions::new(assets, folder.join(&called), called)).await;
         let sandbox = sandbox.map_err(|e| {
             e.within("start the sandbox")
                 .hint("set KUBEBUILDER_ASSETS, or give --assets, to a folder with etcd and kube-apiserver")
@@ -95,7 +104,7 @@ async fn start(plan: &RestorePlan, args: &RunArgs, global: &Global) -> Result<St
         staged.clusters.push(Some(cluster));
         staged.sandboxes.push(sandbox);
     }
-    Ok(staged)
+    Ok(())
 }
 
 async fn connect(plan: &RestorePlan, manifests: &[&Manifest], args: &RunArgs, global: &Global) -> Result<Staged> {
@@ -143,6 +152,8 @@ impl Staged {
         let Some(folder) = &self.folder else { return Ok(()) };
         match keep {
             true => global.note(format!("the sandbox's data and logs stay in {}", folder.display())),
+            // Where the first one could not even begin, there is none.
+            false if !folder.exists() => {}
             false => std::fs::remove_dir_all(folder).context(|| format!("remove {}", folder.display()))?,
         }
         Ok(())

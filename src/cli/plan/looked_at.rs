@@ -35,13 +35,11 @@ pub(super) struct LookedAt {
 pub(super) async fn look(args: &LookArgs, global: &Global) -> Result<LookedAt> {
     let plan = config::read_plan(&args.file, args.plan.as_deref())?;
     let mut objects = vec![0; plan.steps.len()];
-    let is_asked =
-        args.place.location.vault.is_some() || args.schedule.is_some() || global.variable("CKBACKUP_VAULT").is_some();
     let (mut held, mut known) = (None, Experience::default());
-    if is_asked {
+    if args.opening.is_given(global) {
         let mut found = Held { sources: Vec::new(), not_selected: BTreeMap::new() };
         let opened = open(&plan, args, global).await?;
-        known = learn(&plan, &opened, args.trust.read_quietly(global)?.as_ref(), global).await;
+        known = learn(&plan, &opened, args.opening.trust.read_quietly(global)?.as_ref(), global).await;
         for (target, backup) in opened.iter().map(|opened| &opened.backup).enumerate() {
             let (counted, not_selected) = count_objects(&plan, target, backup).await?;
             objects.iter_mut().zip(counted).for_each(|(all, more)| *all += more);
@@ -69,12 +67,9 @@ pub(super) async fn look(args: &LookArgs, global: &Global) -> Result<LookedAt> {
 }
 
 async fn open(plan: &RestorePlan, args: &LookArgs, global: &Global) -> Result<Vec<Opened>> {
-    let identities = args.identity.require(global).await?;
-    let signers = args.trust.read(global)?;
-    let (vault, cluster) = match plan.targets.is_empty() {
-        true => args.place.open(args.schedule.as_deref(), global).await?,
-        false => (args.place.open_vault(args.schedule.as_deref(), global).await?, String::new()),
-    };
+    let identities = args.opening.identity.require(global).await?;
+    let signers = args.opening.trust.read(global)?;
+    let (vault, cluster) = args.opening.open(Some(plan), global).await?;
     let chosen = sites::choose_all(plan, &vault, &cluster, &args.backup, signers.as_ref(), global).await?;
     let mut opened = Vec::new();
     for chosen in chosen {

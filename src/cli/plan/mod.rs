@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::shared::{IdentityArgs, PlaceArgs, TrustArgs};
+use super::shared::OpeningArgs;
 use super::{Global, Outcome};
 
 const EXAMPLES: &str = "\
@@ -51,18 +51,9 @@ pub struct LookArgs {
     /// The backup that it is looked at with: an id, or the newest complete one; used with --vault
     #[arg(long, value_name = "ID", default_value = "latest")]
     pub backup: Vec<String>,
-    /// Where backups are.
+    /// Where backups are, and what opens them.
     #[command(flatten)]
-    pub place: PlaceArgs,
-    /// Take vault and cluster from this schedule
-    #[arg(long, value_name = "SCHEDULE", help_heading = "Vault")]
-    pub schedule: Option<PathBuf>,
-    /// Whose signatures are trusted.
-    #[command(flatten)]
-    pub trust: TrustArgs,
-    /// What opens the backup.
-    #[command(flatten)]
-    pub identity: IdentityArgs,
+    pub opening: OpeningArgs,
 }
 
 /// Does what was asked for.

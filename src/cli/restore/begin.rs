@@ -55,17 +55,13 @@ pub(super) async fn begin(args: &RestoreArgs, global: &Global) -> Result<Begun> 
     let now = global.now();
     let incident_start = args.incident_start.as_deref().map_or(Ok(now), |text| parse_start(text, now))?;
     let file_plan = args.file.as_ref().map(|file| config::read_plan(file, args.plan.as_deref())).transpose()?;
-    let identities = args.identity.require(global).await?;
-    let signers = args.trust.read(global)?;
+    let identities = args.opening.identity.require(global).await?;
+    let signers = args.opening.trust.read(global)?;
     let early = match &file_plan {
         Some(plan) => Some(sites::connect(plan, &args.targets, &args.target, global).await?),
         None => None,
     };
-    let spans_several = file_plan.as_ref().is_some_and(|plan| !plan.targets.is_empty());
-    let (vault, cluster) = match spans_several {
-        true => (args.place.open_vault(args.schedule.as_deref(), global).await?, String::new()),
-        false => args.place.open(args.schedule.as_deref(), global).await?,
-    };
+    let (vault, cluster) = args.opening.open(file_plan.as_ref(), global).await?;
     let (plan, unpacked, chosen) = match file_plan {
         Some(plan) => {
             let chosen = sites::choose_all(&plan, &vault, &cluster, &args.backup, signers.as_ref(), global).await?;

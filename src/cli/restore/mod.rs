@@ -16,7 +16,7 @@ use clap::{ArgGroup, Args};
 use jiff::Timestamp;
 
 use self::begin::Begun;
-use super::shared::{AttestArgs, ClusterArgs, IdentityArgs, PeopleArgs, PlaceArgs, TrustArgs};
+use super::shared::{AttestArgs, ClusterArgs, OpeningArgs, PeopleArgs};
 use super::words::{count, counted};
 use super::{DONE, Global, Outcome};
 use crate::clock::SystemClock;
@@ -96,18 +96,9 @@ pub struct RestoreArgs {
     /// Who signs the report, and the record of the restore in the vault.
     #[command(flatten)]
     pub attest: AttestArgs,
-    /// Where backups are.
+    /// Where backups are, and what opens them.
     #[command(flatten)]
-    pub place: PlaceArgs,
-    /// Take vault and cluster from this schedule
-    #[arg(long, value_name = "SCHEDULE", help_heading = "Vault")]
-    pub schedule: Option<PathBuf>,
-    /// Whose signatures are trusted.
-    #[command(flatten)]
-    pub trust: TrustArgs,
-    /// What opens the backup.
-    #[command(flatten)]
-    pub identity: IdentityArgs,
+    pub opening: OpeningArgs,
     /// The context of one of the plan's targets: NAME=CONTEXT; again for each
     #[arg(long = "target", value_name = "NAME=CONTEXT", help_heading = "Cluster")]
     pub targets: Vec<String>,

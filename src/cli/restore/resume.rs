@@ -27,9 +27,9 @@ const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_hours(1);
 /// Finds the journal, and everything that it names.
 pub(super) async fn resume(which: &str, args: &RestoreArgs, global: &Global) -> Result<Begun> {
     let state = global.state_folder();
-    let identities = args.identity.require(global).await?;
-    let signers = args.trust.read(global)?;
-    let vault = args.place.open_vault(args.schedule.as_deref(), global).await?;
+    let identities = args.opening.identity.require(global).await?;
+    let signers = args.opening.trust.read(global)?;
+    let vault = args.opening.open_vault(global).await?;
     let (id, begin) = find(which, &state, &vault, &identities, signers.is_some(), global.now()).await?;
     let mut opened = Vec::new();
     for target in &begin.targets {
