@@ -1,4 +1,4 @@
-//! Numbers as people read them.
+//! Numbers as people read them, and text as XML takes it.
 
 use jiff::Timestamp;
 
@@ -69,6 +69,22 @@ pub fn age(then: Timestamp, now: Timestamp) -> String {
 /// Seconds to the millisecond, as JSON has them.
 pub fn to_millis(seconds: f64) -> f64 {
     (seconds * 1000.0).round() / 1000.0
+}
+
+/// Text as it stands in an element or attribute of XML, SVG or HTML.
+pub fn xml(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            c => escaped.push(c),
+        }
+    }
+    escaped
 }
 
 #[cfg(test)]

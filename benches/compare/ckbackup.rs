@@ -65,9 +65,9 @@ impl Place {
     }
 }
 
-/// Keys, as an operator makes them: on-call and escrow.
+/// Keys, as an operator makes them: on-call, escrow, and the keeper's, whom those on call trust for what it proves.
 pub fn make_keys(dir: &Path) -> Result<()> {
-    for (name, only) in [("on-call", None), ("escrow", Some("identity"))] {
+    for (name, only) in [("on-call", None), ("escrow", Some("identity")), ("keeper", Some("attesting"))] {
         let mut command = binary();
         command.arg("keygen").arg("--dir").arg(dir.join(name));
         if let Some(only) = only {
@@ -75,7 +75,10 @@ pub fn make_keys(dir: &Path) -> Result<()> {
         }
         run(&mut command, Output::Kept)?;
     }
-    Ok(())
+    let trusted = dir.join("on-call/allowed_signers");
+    let both = [trusted.clone(), dir.join("keeper/allowed_attesters")].map(std::fs::read_to_string);
+    let [signers, attesters] = both.map(|text| text.context("read the trusted signers"));
+    std::fs::write(&trusted, signers? + &attesters?).context("write the trusted signers")
 }
 
 /// Writes a schedule with nothing but defaults; gives its path.

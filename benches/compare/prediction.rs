@@ -43,10 +43,13 @@ fn row(figure: String, ours: Vec<f64>, peer: Vec<f64>) -> Row {
     Row { figure, unit: "s", ours, peer, reach: Reach::Nothing, details: json!({}) }
 }
 
-/// The shipped plans, for the cluster that is measured with.
+/// The shipped plans, for the cluster that is measured with, beside the runbooks that they name.
 fn plans(bench: &Bench) -> Result<PathBuf> {
-    let (shipped, folder) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("restore-plans"), bench.new_folder("plans"));
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (shipped, both) = (project.join("restore-plans"), bench.new_folder("plans"));
+    let folder = both.join("restore-plans");
     std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    std::os::unix::fs::symlink(project.join("runbooks"), both.join("runbooks")).context("link the runbooks")?;
     for file in std::fs::read_dir(&shipped).with_context(|| format!("read {}", shipped.display()))? {
         let file = file?;
         let text = std::fs::read_to_string(file.path())?;

@@ -1,6 +1,7 @@
 //! What every verb is given.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -11,12 +12,14 @@ use super::{Options, Output, output, progress, screen};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Kind, Result};
 use crate::progress::Progress;
+use crate::restore::StateFolder;
 use crate::storage::StoreSettings;
 
 /// The services whose settings are handed on to object stores.
 const SERVICES: [&str; 3] = ["AWS_", "GOOGLE_", "AZURE_"];
 
 /// What every verb is given: the common options, the environment, and the way out.
+#[derive(Clone)]
 pub struct Global {
     /// The form of results.
     pub output: Output,
@@ -29,6 +32,8 @@ pub struct Global {
     /// Environment variables of the storage services (`AWS_*`, `GOOGLE_*`, `AZURE_*`).
     pub environment: Vec<(String, String)>,
     progress: Arc<dyn Progress>,
+    /// Where restores are written down, where that is not the user's own place.
+    state: Option<PathBuf>,
 }
 
 impl Global {
@@ -42,7 +47,21 @@ impl Global {
             cancel,
             environment: variables.filter(|(name, _)| of_services(name)).collect(),
             progress: progress::choose(options.quiet),
+            state: None,
         }
+    }
+
+    /// The same for whoever leaves nothing behind: restores are written down in this folder.
+    pub(super) fn with_state_folder(&self, folder: PathBuf) -> Global {
+        Global { state: Some(folder), ..self.clone() }
+    }
+
+    /// Where restores are written down [CKBACKUP_STATE_DIR; else below XDG_STATE_HOME; else ~/.local/state].
+    pub(super) fn state_folder(&self) -> StateFolder {
+        let own = self.state.clone().or_else(|| self.variable("CKBACKUP_STATE_DIR").map(PathBuf::from));
+        let base = self.variable("XDG_STATE_HOME").map(PathBuf::from);
+        let home = || std::env::home_dir().unwrap_or_else(std::env::temp_dir).join(".local/state");
+        StateFolder::new(own.unwrap_or_else(|| base.unwrap_or_else(home).join("ckbackup")))
     }
 
     /// Who is told how it goes.

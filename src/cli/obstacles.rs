@@ -44,10 +44,12 @@ mod tests {
 
     #[test]
     fn what_stands_in_the_way_is_told_with_what_to_do() {
-        let obstacle =
-            |what: &str, todo: &str| Obstacle { severity: Severity::Fails, what: what.into(), todo: todo.into() };
-        let text = obstacles(&[obstacle("a type is not served", "install it"), obstacle("a class is missing", "")]);
-        assert_eq!(text, "\nin the way:\n  fails: a type is not served\n    install it\n  fails: a class is missing\n");
+        let obstacle = |severity, what: &str, todo: &str| Obstacle { severity, what: what.into(), todo: todo.into() };
+        let text = obstacles(&[
+            obstacle(Severity::Fails, "a type is not served", "install it"),
+            obstacle(Severity::Slow, "a webhook hangs", ""),
+        ]);
+        assert_eq!(text, "\nin the way:\n  fails: a type is not served\n    install it\n  slow: a webhook hangs\n");
         assert_eq!(obstacles(&[]), "");
     }
 

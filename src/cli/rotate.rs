@@ -119,7 +119,7 @@ async fn keep(
     let given = args.keep.map(NonZeroU32::get);
     let keep = given.or(schedule.map(|s| s.keep)).unwrap_or(DEFAULT_KEEP);
     let schedule = schedule.map(|s| s.name.as_str());
-    let attester = args.attest.read(global)?;
+    let attester = args.attest.read_for(Some(signers), global)?;
     let rotation = Wanted { schedule, keep, signers, attester: attester.as_ref(), dry_run: args.dry_run };
     let rotated = rotated.insert(rotate(vault, cluster, &rotation, global).await?);
     global.print(&rotated.report, |form| human(&rotated.report, form))?;

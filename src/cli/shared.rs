@@ -11,11 +11,11 @@ use url::Url;
 use super::Global;
 use crate::archive::age::Identities;
 use crate::cluster::Access;
-use crate::config::{self, ClusterName, RestorePlan, Schedule, VaultLocation};
+use crate::config::{self, ClusterName, CorrectiveAction, RestorePlan, Schedule, VaultLocation};
 use crate::error::{Context, Error, Kind, Result};
 use crate::report::model::People;
 use crate::vault::Vault;
-use crate::vault::signature::{Signer, Signers};
+use crate::vault::signature::{Purpose, Signer, Signers};
 
 /// Where backups are: a vault, and a cluster in it.
 #[derive(Debug, Clone, Default, Args)]
@@ -233,6 +233,21 @@ impl PeopleArgs {
     }
 }
 
+/// What is still to be done, for verbs that write a report.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ActionsArgs {
+    /// Corrective actions that somebody keeps a list of: a file of `kind: Actions`
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    pub actions: Option<PathBuf>,
+}
+
+impl ActionsArgs {
+    /// The actions of the file; none where none is given.
+    pub fn read(&self) -> Result<Vec<CorrectiveAction>> {
+        Ok(self.actions.as_deref().map(config::read_actions).transpose()?.unwrap_or_default())
+    }
+}
+
 /// Who signs what was verified.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Trust")]
@@ -247,6 +262,21 @@ impl AttestArgs {
     pub fn read(&self, global: &Global) -> Result<Option<Signer>> {
         let variable = || global.variable("CKBACKUP_ATTESTING_KEY_FILE").map(PathBuf::from);
         self.key.clone().or_else(variable).map(|file| Signer::read(&file)).transpose()
+    }
+
+    /// The same for whoever is about to sign. What it signs would count for nothing with these signers: that is said before.
+    pub fn read_for(&self, signers: Option<&Signers>, global: &Global) -> Result<Option<Signer>> {
+        let signer = self.read(global)?;
+        if let (Some(signer), Some(signers)) = (&signer, signers)
+            && ![Purpose::Attestation, Purpose::ProofRecord].iter().all(|p| signers.trusts(signer, *p, global.now()))
+        {
+            global.warn(format!(
+                "the trusted signers have no line for {}, which signs here: to whoever trusts only them, what it signs proves \
+                 nothing; add the line of its allowed_attesters to --signers",
+                signer.fingerprint()
+            ));
+        }
+        Ok(signer)
     }
 }
 

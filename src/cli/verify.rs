@@ -123,7 +123,7 @@ pub(super) async fn run(args: &VerifyArgs, global: &Global) -> Outcome {
         (None, _) => Level::Intact,
         (Some(_), _) => Level::Readable,
     };
-    let attester = args.attest.read(global)?;
+    let attester = args.attest.read_for(signers.as_ref(), global)?;
     let verifier = Verifier { vault: &vault, signers, identities, global, all: args.all, level, attester };
     let mut damaged = None;
     let outcome = tell(args, &verifier, &cluster, &mut damaged).await;

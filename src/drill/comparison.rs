@@ -18,18 +18,18 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt};
 
 pub use self::difference::{Changed, Compared, Difference};
-use self::form::Form;
+use self::form::{Form, Served};
 use self::known::Known;
 use self::others::Others;
 use self::pair::{Pair, SavedFolder};
 use crate::cluster::Cluster;
-use crate::cluster::discovery::ResourceType;
+use crate::cluster::discovery::{Discovered, ResourceType};
 use crate::config::{KubernetesScope, RestorePlan};
 use crate::error::{Context, Result};
 use crate::inventory::TypeRecord;
 use crate::progress::Progress;
 use crate::reader::OpenBackup;
-use crate::restore::{Remap, Stage};
+use crate::restore::{Remap, Stage, moved};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -73,7 +73,7 @@ pub async fn with_cluster(
     let found = cluster.discover(TIMEOUT).await.context(|| format!("learn what {} serves", cluster.server()))?;
     let known = Arc::new(Known::read(backup, &way).await?);
     progress.begin("diff", Some(backup.manifest.items()));
-    let types = types_of_both(backup, &found.types, scopes);
+    let types = types_of_both(backup, &found, scopes);
     let comparing = types.into_iter().map(|it| with_living(backup, cluster, it, &way, &known, progress));
     let mut comparing = futures::stream::iter(comparing).buffer_unordered(TYPES_AT_ONCE);
     let mut difference = Difference::default();
@@ -88,29 +88,47 @@ pub async fn with_cluster(
 /// A type that the backup has, or the cluster, or both.
 struct Type {
     resource: String,
+    version: String,
     /// Where the backup has objects of it.
     folders: Vec<SavedFolder>,
-    /// What the cluster serves of it, in the version of the backup, so that both sides have the same form.
-    kind: Option<ResourceType>,
+    /// What the cluster serves of it.
+    served: Option<Served>,
     /// Which of the cluster's objects would be in a backup that is taken now.
     scopes: Vec<KubernetesScope>,
 }
 
-fn types_of_both(backup: &OpenBackup, served: &[ResourceType], scopes: &Scopes) -> Vec<Type> {
-    let saved = types_with_folders(backup);
-    let known: HashSet<&str> = saved.keys().map(|(resource, _)| resource.as_str()).collect();
-    let surplus: Vec<_> = served.iter().filter(|kind| !known.contains(kind.name().as_str())).cloned().collect();
-    let of_backup = saved.into_iter().map(|((resource, version), folders)| {
-        let kind = served.iter().find(|kind| kind.name() == resource);
-        let kind = kind.map(|kind| ResourceType { version, ..kind.clone() });
-        let scopes = folders.iter().map(|folder| scopes.get(&folder.source).cloned().unwrap_or_default()).collect();
-        Type { resource, folders, kind, scopes }
-    });
-    let of_cluster = surplus.into_iter().map(|kind| {
-        let reaching = scopes.values().filter(|scope| may_be_extra(&kind, scope)).cloned().collect();
-        Type { resource: kind.name(), folders: Vec::new(), kind: Some(kind), scopes: reaching }
-    });
-    of_backup.chain(of_cluster).collect()
+fn types_of_both(backup: &OpenBackup, found: &Discovered, scopes: &Scopes) -> Vec<Type> {
+    let scope_of = |folder: &SavedFolder| scopes.get(&folder.source).cloned().unwrap_or_default();
+    let mut all = Vec::new();
+    let mut known = HashSet::new();
+    for ((resource, version), folders) in types_with_folders(backup) {
+        let served = served_as(found, &resource, &version);
+        known.insert(resource.clone());
+        known.extend(served.as_ref().map(|served| served.kind.name()));
+        let scopes = folders.iter().map(scope_of).collect();
+        all.push(Type { resource, version, folders, served, scopes });
+    }
+    for kind in found.types.iter().filter(|kind| !known.contains(&kind.name())).cloned() {
+        let scopes = scopes.values().filter(|scope| may_be_extra(&kind, scope)).cloned().collect();
+        let (resource, version, folders) = (kind.name(), kind.version.clone(), Vec::new());
+        all.push(Type { resource, version, folders, served: Some(Served { kind, moved: None }), scopes });
+    }
+    all
+}
+
+/// How a cluster serves a type of the backup, as a restore finds it: in the version of the backup, so that both sides have the same
+/// form; where that is gone, as what it became, or in another version.
+fn served_as(found: &Discovered, resource: &str, version: &str) -> Option<Served> {
+    let kind = |resource: &str, version: Option<&str>, moved| {
+        let kind = found.types.iter().find(|kind| kind.name() == resource)?.clone();
+        let version = version.map_or(kind.version.clone(), String::from);
+        Some(Served { kind: ResourceType { version, ..kind }, moved })
+    };
+    match moved(resource, version) {
+        _ if found.serves(resource, version) => kind(resource, Some(version), None),
+        Some(moved) if found.serves(moved.to, moved.version) => kind(moved.to, Some(moved.version), Some(moved)),
+        _ => kind(resource, None, None),
+    }
 }
 
 /// Whether objects of a type that the backup does not have would be in one that is taken now.
@@ -127,10 +145,10 @@ async fn with_living(
     known: &Arc<Known>,
     progress: &dyn Progress,
 ) -> Result<Difference> {
-    let form = Form::of_cluster(way, &it.resource, known, it.kind.as_ref());
-    let others = match &it.kind {
+    let form = Form::of_cluster(way, known, &it.resource, &it.version, it.served.clone());
+    let others = match &it.served {
         None => Others::default(),
-        Some(kind) => match Others::of_cluster(cluster, kind, &it.scopes, &form).await {
+        Some(Served { kind, .. }) => match Others::of_cluster(cluster, kind, &it.scopes, &form).await {
             Ok(others) => others,
             Err(why) => {
                 let problems = vec![format!("{}: {why}", it.resource)];
@@ -158,7 +176,8 @@ pub async fn with_backup(one: &OpenBackup, other: &OpenBackup, progress: &dyn Pr
             version: record.version.clone(),
         };
         let folders: Vec<_> = mine.get(&key).map(folder).into_iter().collect();
-        let pair = Pair { form: Arc::new(Form::of_backup(resource)), others: Arc::new(others) };
+        let version = mine.get(&key).or(theirs.get(&key)).map_or("", |record| &record.version);
+        let pair = Pair { form: Arc::new(Form::of_backup(resource, version)), others: Arc::new(others) };
         difference.add(pair.compare(one, &folders, progress).await?);
     }
     difference.sort();

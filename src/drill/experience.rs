@@ -5,15 +5,15 @@ use jiff::Timestamp;
 use crate::error::Result;
 use crate::reader::records;
 use crate::report::ExerciseReport;
-use crate::report::model::{StepOutcome, StepReport};
+use crate::report::model::{StepOutcome, StepReport, TargetKind};
 use crate::restore::{Experience, Took};
 use crate::vault::Vault;
 use crate::vault::quarter::Quarter;
 use crate::vault::record::{RecordBody, RecordKind};
 use crate::vault::signature::Signers;
 
-/// Out of the newest record that names the plan, in this quarter or the one before. What nobody trusted has signed teaches nothing, where
-/// signers are given.
+/// For each step, out of the newest record of the plan that tells it, in this quarter or the one before: one that was stopped, or whose
+/// step failed, says nothing of it. What nobody trusted has signed teaches nothing, where signers are given.
 pub async fn experience(
     vault: &Vault,
     cluster: &str,
@@ -22,6 +22,7 @@ pub async fn experience(
     now: Timestamp,
 ) -> Result<Experience> {
     let this = Quarter::at(now);
+    let mut known = Experience::default();
     for quarter in [this, this.previous()] {
         let is_exercise = |kind: &str| [RecordKind::Drill, RecordKind::Restore].iter().any(|k| k.as_str() == kind);
         let found = records(vault, cluster, signers, |name| name.quarter == quarter && is_exercise(&name.kind)).await?;
@@ -29,11 +30,11 @@ pub async fn experience(
         for found in newest_first {
             let (RecordBody::Drill(exercise) | RecordBody::Restore(exercise)) = &found.record.body else { continue };
             if let Ok(report) = serde_json::from_value::<ExerciseReport>(exercise.report.clone()) {
-                return Ok(of(&report));
+                learn(&report, &mut known);
             }
         }
     }
-    Ok(Experience::default())
+    Ok(known)
 }
 
 /// Whether a step tells how long it takes: not where nobody was really asked, nor where most was there already.
@@ -45,10 +46,14 @@ fn tells(step: &StepReport) -> bool {
     }
 }
 
-/// Steps that came to their end.
-fn of(report: &ExerciseReport) -> Experience {
-    let done = report.steps.iter().filter(|step| step.outcome == StepOutcome::Done && tells(step));
-    let took =
-        |step: &StepReport| Took { seconds: step.machine_seconds + step.people_seconds, items: step.items.total() };
-    Experience { steps: done.map(|step| (step.name.clone(), took(step))).collect() }
+/// Adds what steps took that came to their end, and of which nothing newer is known. One namespace alone says nothing of the whole, and
+/// a restore that was cut off nothing of one that is not.
+fn learn(report: &ExerciseReport, known: &mut Experience) {
+    if report.resumed || report.targets.iter().any(|target| target.kind == TargetKind::Namespace) {
+        return;
+    }
+    for step in report.steps.iter().filter(|step| step.outcome == StepOutcome::Done && tells(step)) {
+        let took = Took { seconds: step.machine_seconds + step.people_seconds, items: step.items.total() };
+        known.steps.entry(step.name.clone()).or_insert(took);
+    }
 }

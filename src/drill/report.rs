@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 pub use self::coverage::coverage;
-use self::time::people_alone;
+use self::time::{Shares, shares};
 use super::comparison::{Difference, NOT_SELECTED};
 use crate::config::{Action as StepAction, RestorePlan};
 use crate::error::Result;
@@ -56,14 +56,15 @@ pub struct Account<'a> {
     pub comparisons: Vec<(String, Result<Difference, String>)>,
     /// What else was checked.
     pub checks: Vec<Verification>,
-    /// Corrective actions that are still open.
+    /// Corrective actions: those that are open, and those that were closed in the quarter.
     pub actions: Vec<Action>,
 }
 
 /// The report.
 pub fn report(account: Account<'_>) -> Result<ExerciseReport> {
     let steps: Vec<StepReport> = account.summary.steps.iter().map(|step| step_report(&account, step)).collect();
-    let mut verifications: Vec<_> = account.comparisons.iter().map(|(of, found)| objects(of, found)).collect();
+    let mut verifications: Vec<_> =
+        account.comparisons.iter().map(|(of, found)| objects(of, found, account.kind)).collect();
     verifications.extend(account.summary.steps.iter().filter_map(|step| data(account.plan, step)));
     verifications.extend(account.checks.iter().cloned());
     let one_namespace = account.targets.iter().any(|target| target.kind == TargetKind::Namespace);
@@ -77,6 +78,7 @@ pub fn report(account: Account<'_>) -> Result<ExerciseReport> {
         started: account.started,
         finished: account.finished,
         tool_version: env!("CARGO_PKG_VERSION").into(),
+        resumed: account.summary.resumed,
         clock: clock(account.summary),
         erasure: erasure(&account),
         not_restored: account.summary.failures.iter().map(not_restored).collect(),
@@ -143,16 +145,17 @@ fn counts(items: &Items) -> ItemCounts {
 }
 
 fn clock(summary: &RestoreSummary) -> ClockReading {
-    let people = people_alone(&summary.steps);
     let rto = &summary.rto;
+    let Shares { machines, people, others } = shares(&summary.steps, rto.elapsed_seconds);
     ClockReading {
         incident_start: rto.incident_start,
         rto_seconds: rto.limit_seconds,
         achieved_seconds: rto.elapsed_seconds,
         met: rto.met,
         usable_seconds: rto.usable_seconds,
-        machine_seconds: (rto.elapsed_seconds - people).max(0.0),
+        machine_seconds: machines,
         people_seconds: people,
+        other_seconds: Some(others),
         prediction: Some(Prediction {
             predicted_seconds: summary.predicted_seconds,
             actual_seconds: rto.elapsed_seconds,
@@ -160,8 +163,9 @@ fn clock(summary: &RestoreSummary) -> ClockReading {
     }
 }
 
-/// Objects of a cluster, field by field.
-fn objects(of: &str, found: &Result<Difference, String>) -> Verification {
+/// Objects of a cluster, field by field. A cluster that lives has objects that came after the backup: after a restore they are told, and
+/// nothing is wrong with them.
+fn objects(of: &str, found: &Result<Difference, String>, kind: ExerciseKind) -> Verification {
     let difference = match found {
         Ok(difference) => difference,
         Err(why) => {
@@ -170,10 +174,14 @@ fn objects(of: &str, found: &Result<Difference, String>) -> Verification {
         }
     };
     let is_nothing = difference.equal == 0 && difference.is_empty();
-    let outcome = match difference.is_empty() {
+    let differs = match kind == ExerciseKind::Restore {
+        true => !(difference.missing.is_empty() && difference.changed.is_empty() && difference.problems.is_empty()),
+        false => !difference.is_empty(),
+    };
+    let outcome = match differs {
         _ if is_nothing => VerificationOutcome::NotExercised,
-        true => VerificationOutcome::Passed,
-        false => VerificationOutcome::Failed,
+        false => VerificationOutcome::Passed,
+        true => VerificationOutcome::Failed,
     };
     let nothing = is_nothing.then(|| "no step of the plan takes any of its objects".to_string());
     let [missing, extra, changed] = [difference.missing.len(), difference.extra.len(), difference.changed.len()];
@@ -278,11 +286,11 @@ fn not_exercised(account: &Account<'_>) -> Vec<NotExercised> {
     all
 }
 
-/// Steps that somebody left out, and those that had to be tried again.
+/// Steps that somebody left out, and those that had to be tried again. That one is left out by its own condition is the plan itself.
 fn deviation(step: &StepSummary) -> Option<Deviation> {
     let why = step.note.clone().unwrap_or_default();
     match step.status {
-        StepStatus::LeftOut if !why.starts_with("the backup has no") => {
+        StepStatus::LeftOut if !step.by_condition => {
             Some(Deviation { what: format!("step {} was left out", step.name), why })
         }
         _ if step.tries > 1 => {
@@ -311,4 +319,28 @@ fn erasure(account: &Account<'_>) -> Erasure {
     };
     let note = thrown_away.then(|| "what was restored was thrown away after the drill".to_string());
     Erasure { status, step, note }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_what_somebody_left_out_or_what_was_tried_again_is_a_deviation() {
+        let step = |status: StepStatus, by_condition: bool, tries: u32| -> StepSummary {
+            let step = json!({
+                "name": "dns", "kind": "manual", "status": status, "byCondition": by_condition, "tries": tries,
+                "seconds": 0.0, "items": Items::default(), "note": "why",
+            });
+            serde_json::from_value(step).unwrap()
+        };
+        let said = |step: StepSummary| deviation(&step).map(|it| it.what);
+        assert_eq!(said(step(StepStatus::LeftOut, false, 0)).as_deref(), Some("step dns was left out"));
+        assert_eq!(said(step(StepStatus::Done, false, 3)).as_deref(), Some("step dns was tried 3 times"));
+        assert_eq!(said(step(StepStatus::LeftOut, true, 0)), None, "the plan says so itself");
+        assert_eq!(said(step(StepStatus::Done, false, 1)), None);
+        assert_eq!(said(step(StepStatus::NotExercised, false, 0)), None, "it stands with what was not exercised");
+    }
 }

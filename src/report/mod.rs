@@ -4,6 +4,7 @@
 //! A report becomes a [`document`], which becomes HTML or Markdown. The same report always becomes the same bytes: no clock is
 //! asked, and everything is sorted.
 
+mod actions;
 mod controls;
 mod document;
 mod exercise;
@@ -19,6 +20,7 @@ mod schema;
 mod svg;
 mod text;
 
+pub use self::actions::actions_at;
 pub use self::controls::{CONTROLS, Control, SectionId};
 pub use self::document::Document;
 pub use self::file::{Checked, HTML, JSON, JUNIT, MARKDOWN, Report, SIGNATURE, check, files, write_folder};

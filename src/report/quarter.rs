@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use super::model::{
-    Action, BackupCompleteness, BackupRow, ClusterQuarter, FailedRunRow, QUARTER_SCHEMA, QuarterReport, RotationRow,
-    SetAside, SignOff, SignatureFound, SignatureStatus, VerificationRow,
+    BackupCompleteness, BackupRow, ClusterQuarter, FailedRunRow, QUARTER_SCHEMA, QuarterReport, RotationRow, SetAside,
+    SignOff, SignatureFound, SignatureStatus, VerificationRow,
 };
 use crate::config::CorrectiveAction;
 use crate::error::Result;
@@ -278,12 +278,5 @@ fn signature(by: Option<&SignedBy>) -> SignatureFound {
         principal: by.map(|by| by.principal.clone()),
         fingerprint: by.map(|by| by.fingerprint.clone()),
         problem: None,
-    }
-}
-
-impl From<CorrectiveAction> for Action {
-    fn from(it: CorrectiveAction) -> Action {
-        let CorrectiveAction { id, text, owner, due, opened_by, closed } = it;
-        Action { id, text, owner, due, opened_by, closed }
     }
 }

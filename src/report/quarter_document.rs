@@ -4,7 +4,7 @@ use super::controls::SectionId;
 use super::document::{Block, Cell, Document, Section, Table, Tone};
 use super::exercise::parts::{actions, completeness, controls, integrity, sign_off, signature, table_or};
 use super::exercise::{longest, moment, number, tone};
-use super::model::{BackupRow, ClusterQuarter, GapKind, QuarterReport};
+use super::model::{BackupRow, ClusterQuarter, ExerciseRow, GapKind, QuarterReport};
 use super::svg;
 use crate::words::{count, size, span};
 
@@ -122,7 +122,7 @@ fn exercises(report: &QuarterReport) -> Section {
     for it in &report.exercises {
         table.row([
             Cell::code(&it.id),
-            it.kind.as_str().into(),
+            kind(it).into(),
             Cell::toned(it.verdict.words(), tone(it.verdict)),
             moment(it.started).into(),
             (&it.plan).into(),
@@ -143,6 +143,14 @@ fn exercises(report: &QuarterReport) -> Section {
         "Drills and restores",
         vec![table_or(table, "There was no drill and no restore.")],
     )
+}
+
+/// `drill`, and where to, where that is known: `drill (sandbox)`.
+fn kind(it: &ExerciseRow) -> String {
+    let mut places: Vec<_> = it.targets.iter().map(|target| target.words()).collect();
+    places.dedup();
+    let places = if places.is_empty() { String::new() } else { format!(" ({})", places.join(", ")) };
+    format!("{}{places}", it.kind.as_str())
 }
 
 fn history(report: &QuarterReport) -> Section {

@@ -4,7 +4,7 @@
 use sha2::{Digest, Sha256};
 
 use super::file::Report;
-use super::model::{CountCheck, ExerciseKind, ExerciseReport, NotRestored};
+use super::model::{CountCheck, ExerciseKind, ExerciseReport, NotRestored, Proved, TargetKind};
 use crate::error::{Context, Result};
 use crate::vault::record::{ExerciseRecord, RecordBody};
 
@@ -28,9 +28,17 @@ pub fn without_names(report: &ExerciseReport) -> ExerciseReport {
     for it in &mut report.not_restored {
         *it = NotRestored { step: it.step.clone(), what: ELSEWHERE.into(), why: ELSEWHERE.into() };
     }
-    for it in &mut report.not_exercised {
-        it.why = ELSEWHERE.into();
+    report.not_exercised.iter_mut().for_each(|it| it.why = ELSEWHERE.into());
+    report.deviations.iter_mut().for_each(|it| it.why = ELSEWHERE.into());
+    // What shows that a component came back is made of numbers; why nothing shows it may be told in any words.
+    let unproved = report.coverage.iter_mut().filter(|row| row.proved != Proved::Restored);
+    unproved.for_each(|row| row.evidence = ELSEWHERE.into());
+    let namespaces = report.targets.iter_mut().filter(|target| target.kind == TargetKind::Namespace);
+    namespaces.for_each(|target| target.place = ELSEWHERE.into());
+    if let Some(scenario) = &mut report.scenario {
+        scenario.lost = ELSEWHERE.into();
     }
+    report.erasure.note = None;
     report
 }
 

@@ -23,6 +23,8 @@ pub struct Board {
 
 struct State {
     steps: Vec<Standing>,
+    /// For how long each step has waited for people.
+    people: Vec<Duration>,
     /// When the plan's gate opened, since the incident began.
     opened: Option<Duration>,
     /// For how long objects were being written.
@@ -60,7 +62,8 @@ impl Board {
     /// Nothing has begun.
     pub fn new(plan: Arc<RestorePlan>, objects: Vec<u64>, known: Experience) -> Board {
         let steps = vec![Standing::Waiting; objects.len()];
-        let state = State { steps, opened: None, writing: Duration::ZERO, last_look: Instant::now() };
+        let people = vec![Duration::ZERO; objects.len()];
+        let state = State { steps, people, opened: None, writing: Duration::ZERO, last_look: Instant::now() };
         Board { plan, objects, known, state: Mutex::new(state) }
     }
 
@@ -71,6 +74,25 @@ impl Board {
     /// A step begins.
     pub fn begin(&self, step: usize) {
         self.state().steps[step] = Standing::Running { since: Instant::now(), found: 0, done: 0 };
+    }
+
+    /// A step waits for people, until what is given goes: also where the wait is cut off.
+    pub fn wait_for_people(&self, step: usize) -> impl Drop + '_ {
+        Waiting { board: self, step, since: Instant::now() }
+    }
+
+    /// For how long a step has waited for people.
+    pub fn people(&self, step: usize) -> Duration {
+        self.state().people[step]
+    }
+
+    /// For how long a step has been running, or ran.
+    pub fn took(&self, step: usize) -> Duration {
+        match self.state().steps[step] {
+            Standing::Waiting => Duration::ZERO,
+            Standing::Running { since, .. } => since.elapsed(),
+            Standing::Ended { took, .. } => took,
+        }
     }
 
     /// The plan's gate opened, so long after the incident began.
@@ -141,6 +163,18 @@ impl Board {
         let (plan, objects) = (self.plan.as_ref(), self.objects.as_slice());
         let opened = self.state().opened;
         Outlook { plan, progressed: &progressed, objects, estimates: &estimates, elapsed, opened }.forecast()
+    }
+}
+
+struct Waiting<'b> {
+    board: &'b Board,
+    step: usize,
+    since: Instant,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.board.state().people[self.step] += self.since.elapsed();
     }
 }
 

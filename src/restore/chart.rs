@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::config::RestorePlan;
+use crate::words::xml;
 
 /// One step.
 #[derive(Debug, Clone)]
@@ -88,7 +89,7 @@ impl Chart {
         let rows = self.layers.iter().map(Vec::len).max().unwrap_or_default();
         let width = MARGIN * 2 + self.layers.len() * (WIDTH + GAP) - GAP.min(self.layers.len() * GAP);
         let height = MARGIN * 2 + HEADING + rows * (HEIGHT + ROW);
-        let title = escaped(&format!("Plan {}", self.title));
+        let title = xml(&format!("Plan {}", self.title));
         let mut text = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
              role=\"img\" font-family=\"sans-serif\" font-size=\"12\">\n<title>{title}</title>\n<style>\
@@ -132,12 +133,12 @@ fn line((from_x, from_y): (usize, usize), (to_x, to_y): (usize, usize), critical
 
 fn drawn(node: &Node, x: usize, y: usize) -> String {
     let class = if node.critical { " class=\"critical\"" } else { "" };
-    let (name, label) = (escaped(&cut(&node.name)), escaped(&cut(&node.label)));
+    let (name, label) = (xml(&cut(&node.name)), xml(&cut(&node.label)));
     let (text, first, second) = (x + 8, y + 19, y + 36);
     format!(
         "<g{class}><title>{}</title><rect class=\"box\" x=\"{x}\" y=\"{y}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" rx=\"4\"/>\
          <text x=\"{text}\" y=\"{first}\" font-weight=\"bold\">{name}</text><text x=\"{text}\" y=\"{second}\">{label}</text></g>\n",
-        escaped(&node.name)
+        xml(&node.name)
     )
 }
 
@@ -146,10 +147,6 @@ fn cut(text: &str) -> String {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text.into(),
     }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use super::preflight::{self, Obstacle};
 use super::rehearsal::{Stage, not_exercised};
 use super::scale::{AtTheEnd, back_at_the_end, is_scaled_by};
 use super::step::{Ended, blank, does_not_hold, run_step};
-use super::summary::{Failure, Items, StepStatus, StepSummary};
+use super::summary::{Failure, Items, StepRun, StepStatus, StepSummary};
 use super::work::{Tally, Work};
 use crate::config::{Action, RestorePlan, ScaleTo, Workload};
 use crate::error::{Error, Result};
@@ -207,11 +207,10 @@ impl Executor {
         self.watcher.see(&Event::Progress { at: clock.clock.now(), items, forecast });
     }
 
-    /// The gate opened. It may have been open before the restore was resumed: then that is what counts.
+    /// The gate opened. It may have been open before the restore was resumed: then that is what counts, also where it was resumed again.
     fn tell_usable(&self, gate: &StepSummary) -> Duration {
         let clock = &self.works[0].clock;
-        let before = self.earlier.steps.get(&gate.name).filter(|(before, _)| before.status == StepStatus::Done);
-        let opened = before.and_then(|(before, _)| before.ended);
+        let opened = self.earlier.past(&gate.name).done;
         let after = opened.map_or_else(|| clock.elapsed(), |opened| clock.since(opened));
         self.board.open(after);
         self.watcher.see(&Event::Usable { at: clock.clock.now(), after_seconds: super::rounded(after.as_secs_f64()) });
@@ -226,9 +225,30 @@ impl Executor {
         };
         let tally = std::mem::take(&mut *self.work(step).tallies[step].lock().await);
         let Tally { items, skipped, standing, failures: failed, remapped, .. } = tally;
-        failures.extend(failed);
         let remapped = remapped.into_list();
-        StepSummary { status, items, skipped, standing, remapped, note: Some(note.into()), ..blank(self, step) }
+        let (ended, took) = (self.work(step).clock.clock.now(), self.board.took(step));
+        let started = ended.checked_sub(took).unwrap_or(ended);
+        let past = self.earlier.past(self.plan.steps[step].name.as_str());
+        let summary = StepSummary {
+            status,
+            started: begun.then(|| past.started.unwrap_or(started)),
+            ended: begun.then_some(ended),
+            runs: if begun { past.runs_with(StepRun { started, ended }) } else { Vec::new() },
+            seconds: super::rounded(past.seconds + took.as_secs_f64()),
+            people_seconds: super::rounded(past.people_seconds + self.board.people(step).as_secs_f64()),
+            items,
+            skipped,
+            standing,
+            remapped,
+            note: Some(note.into()),
+            ..blank(self, step)
+        };
+        // Whoever goes on with it knows by this how long the step has taken. Where another machine does so already, that one has the word.
+        if begun && !self.journal.taken_over().is_cancelled() {
+            self.journal.note(&Entry::StepEnded { summary: Box::new(summary.clone()), failures: failed.clone() });
+        }
+        failures.extend(failed);
+        summary
     }
 
     /// Steps that will not run take no time: they must not make the prediction longer.

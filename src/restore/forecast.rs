@@ -112,6 +112,8 @@ pub struct Forecast {
     /// The same for the gate that says that people can work again; absent where the plan names none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usable_seconds: Option<f64>,
+    /// Seconds that are left until then: until people can work again, where the plan names a gate that says so.
+    pub left_seconds: f64,
     /// Seconds that the plan allows.
     pub limit_seconds: f64,
     /// How that stands.
@@ -199,6 +201,7 @@ impl Outlook<'_> {
         Forecast {
             finish_seconds: super::rounded(finish.as_secs_f64()),
             usable_seconds: usable.map(|usable| super::rounded(usable.as_secs_f64())),
+            left_seconds: super::rounded(usable.unwrap_or(finish).saturating_sub(self.elapsed).as_secs_f64()),
             limit_seconds: limit.as_secs_f64(),
             course: course(usable.unwrap_or(finish), limit),
             decided_by: self.decided_by(&path),
@@ -313,7 +316,7 @@ spec:
     #[test]
     fn before_the_begin_the_budgets_along_the_longest_way_count() {
         let told = forecast(&[Waiting; 4], 60, &Experience::default());
-        assert_eq!((told.finish_seconds, told.usable_seconds), (480.0, Some(240.0)));
+        assert_eq!((told.finish_seconds, told.usable_seconds, told.left_seconds), (480.0, Some(240.0), 180.0));
         assert_eq!(
             (told.course, told.critical_path),
             (Course::OnCourse, vec!["objects".into(), "ready".into(), "history".to_string()])

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use self::answers::Asked;
 use self::objects::ObjectWatch;
+pub use self::objects::only_namespace;
 use super::summary::{NotReady, StepStatus};
 use super::work::{Tally, Work};
 use super::write::PATIENCE;
@@ -174,15 +175,17 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// Runs a step that is a gate.
-pub async fn run(work: &Work, name: &str, gate: &Gate) -> (StepStatus, Tally, Option<String>) {
+/// Runs a step that is a gate. It closes when its own time is over, or that of the step where that is shorter: cut off from
+/// outside, it could not say what was not ready.
+pub async fn run(work: &Work, name: &str, gate: &Gate, limit: Option<Duration>) -> (StepStatus, Tally, Option<String>) {
     if work.dry_run {
         return (StepStatus::Planned, Tally::default(), None);
     }
     work.progress.begin(name, None);
     let cluster = work.target.as_ref().map(|target| target.cluster());
+    let timeout = limit.map_or(gate.timeout, |limit| limit.min(gate.timeout));
     let waited = tokio::select! {
-        waited = wait(cluster, gate) => waited,
+        waited = wait(cluster, &gate.what, timeout) => waited,
         () = work.lost.cancelled() => Err(Closed::Lost("another step found no answer".into())),
     };
     let (status, not_ready, note) = match waited {
@@ -198,11 +201,11 @@ pub async fn run(work: &Work, name: &str, gate: &Gate) -> (StepStatus, Tally, Op
 }
 
 /// Waits until it is true, in words what was seen. Nothing is changed anywhere, so that it may be dropped at any time.
-pub async fn wait(cluster: Option<&Cluster>, gate: &Gate) -> Result<String, Closed> {
-    let deadline = Instant::now() + gate.timeout;
-    let mut watch = Watch::new(cluster, &gate.what)?;
+pub async fn wait(cluster: Option<&Cluster>, what: &Awaited, timeout: Duration) -> Result<String, Closed> {
+    let deadline = Instant::now() + timeout;
+    let mut watch = Watch::new(cluster, what)?;
     let mut last_answer = Instant::now();
-    let mut last = Waiting::that(match &gate.what {
+    let mut last = Waiting::that(match what {
         Awaited::Objects(wanted) => format!("the cluster does not list {}", wanted.kind),
         Awaited::Command(_) => "the command does not end".into(),
         _ => "no answer".into(),
@@ -222,7 +225,7 @@ pub async fn wait(cluster: Option<&Cluster>, gate: &Gate) -> Result<String, Clos
         }
         let rest = deadline.saturating_duration_since(Instant::now());
         if rest.is_zero() {
-            return Err(close(cluster, last, Some(gate.timeout)).await);
+            return Err(close(cluster, last, Some(timeout)).await);
         }
         // Where there is much to look at, the server has at least half of the time for others.
         tokio::time::sleep(pause.max(begin.elapsed()).min(rest)).await;

@@ -66,10 +66,11 @@ use self::executor::{Done, Executor, all_items, objects_of};
 pub use self::forecast::{Basis, Course, Estimate, Experience, Forecast, Outlook, Progressed, Took, estimate};
 pub use self::gate::{Closed, check};
 pub use self::journal::{
-    Ack, Answer, Begin, BeginTarget, Earlier, Entry, JOURNAL_VERSION, Journal, LocalFile, Reading, RestoreId,
-    StateFolder, VaultPlace, all_in_vault, give_ack, peek_begin, read as read_journal,
+    Ack, Answer, Begin, BeginTarget, Earlier, Entry, Foretold, JOURNAL_VERSION, Journal, LocalFile, Past, Reading,
+    RestoreId, StateFolder, VaultPlace, all_in_vault, give_ack, peek_begin, read as read_journal,
 };
 use self::limit::Limiter;
+pub use self::moved::{Moved, moved};
 pub use self::order::{RANKS, Rank, rank};
 pub use self::owners::Owners;
 use self::preflight::Webhooks;
@@ -79,8 +80,8 @@ pub use self::remap::{Remap, Remapped};
 pub use self::rules::{Facts, RULES, Rule, fit, normalise};
 pub use self::same::{differences, same};
 pub use self::summary::{
-    Compared, Failure, Items, NotReady, RestoreStatus, RestoreSummary, RtoSummary, Standing, StepStatus, StepSummary,
-    TargetSummary,
+    Compared, Failure, Items, NotReady, RestoreStatus, RestoreSummary, RtoSummary, Standing, StepRun, StepStatus,
+    StepSummary, TargetSummary,
 };
 use self::target::Target;
 use self::work::Work;
@@ -106,11 +107,22 @@ pub enum Decision {
     Stop,
 }
 
+/// What became of a manual step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confirmation {
+    /// Somebody did it.
+    Done,
+    /// Nobody did it: it is not waited for.
+    TakenAsDone,
+    /// Somebody would not do it.
+    Refused,
+}
+
 /// The person who does manual steps.
 #[async_trait]
 pub trait Operator: Send + Sync {
-    /// Shows what is to be done and waits until it is. False when it was refused. Dropped when somebody answers elsewhere.
-    async fn confirm(&self, step: &str, manual: &Manual) -> bool;
+    /// Shows what is to be done and waits until it is. Dropped when somebody answers elsewhere.
+    async fn confirm(&self, step: &str, manual: &Manual) -> Confirmation;
 
     /// Whether a person answers, who can be asked once more when what they said is not so.
     fn may_be_asked_again(&self) -> bool;
@@ -180,7 +192,7 @@ impl Restore {
         let (dry_run, cancel) = (self.dry_run, self.cancel.clone());
         let executor = Arc::new(self.prepare().await?);
         executor.foresee();
-        let predicted = executor.board.forecast(executor.works[0].clock.elapsed());
+        let foretold = foretell(&executor);
         let end = CancellationToken::new();
         let keeping = tokio::spawn(executor.journal.clone().keep_up(end.clone()));
         let looked = executor.look_ahead(&cancel).await;
@@ -198,7 +210,7 @@ impl Restore {
                 return Err(e);
             }
         };
-        let mut summary = summarise(&executor, ended, dry_run, begin.elapsed().as_secs_f64(), predicted);
+        let mut summary = summarise(&executor, ended, dry_run, took(&executor, begin.elapsed()), foretold);
         summary.obstacles = obstacles;
         executor.journal.note(&Entry::Ended { at: executor.works[0].clock.clock.now(), status: summary.status });
         end.cancel();
@@ -270,7 +282,25 @@ pub async fn count_objects(
     Ok((compiled.steps.iter().map(compile::CompiledStep::objects).collect(), compiled.not_selected))
 }
 
-fn summarise(executor: &Executor, done: Done, dry_run: bool, seconds: f64, predicted: Forecast) -> RestoreSummary {
+/// What is foretold before the first step; of a restore that is gone on with, what was foretold then.
+fn foretell(executor: &Executor) -> Foretold {
+    if let Some(before) = &executor.earlier.foretold {
+        return before.clone();
+    }
+    let Forecast { finish_seconds, critical_path, .. } = executor.board.forecast(executor.works[0].clock.elapsed());
+    let foretold = Foretold { finish_seconds, critical_path };
+    executor.journal.note(&Entry::Foretold(foretold.clone()));
+    foretold
+}
+
+/// How long the restore has taken since it began, of which this run is the last part.
+fn took(executor: &Executor, this_run: Duration) -> Duration {
+    let now = executor.works[0].clock.clock.now();
+    let in_all = executor.earlier.since.and_then(|since| Duration::try_from(now.duration_since(since)).ok());
+    in_all.unwrap_or(this_run)
+}
+
+fn summarise(executor: &Executor, done: Done, dry_run: bool, took: Duration, foretold: Foretold) -> RestoreSummary {
     let target = |at: usize, target: &crate::config::PlanTarget| TargetSummary {
         name: target.name.to_string(),
         backup: executor.works[at].backup.manifest.id.to_string(),
@@ -290,9 +320,10 @@ fn summarise(executor: &Executor, done: Done, dry_run: bool, seconds: f64, predi
         target: server(first),
         targets: executor.plan.targets.iter().enumerate().map(|(at, t)| target(at, t)).collect(),
         status: status(&done, dry_run),
-        seconds: rounded(seconds),
-        predicted_seconds: predicted.finish_seconds,
-        critical_path: predicted.critical_path,
+        resumed: executor.earlier.since.is_some(),
+        seconds: rounded(took.as_secs_f64()),
+        predicted_seconds: foretold.finish_seconds,
+        critical_path: foretold.critical_path,
         rto: first.clock.summary(done.usable, executor.plan.usable.is_some()),
         obstacles: Vec::new(),
         items: all_items(&done.steps),

@@ -1,7 +1,6 @@
 //! Runs one step: whether it is wanted, as often as it may be tried, in the time that it has.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -14,13 +13,13 @@ use super::executor::Executor;
 use super::files::{of_the_backup, restore_files};
 use super::gate::{self, Closed, check};
 use super::http::send_request;
-use super::journal::{Answer, Entry};
+use super::journal::{Answer, Entry, Past};
 use super::objects::restore_objects;
 use super::prometheus::restore_prometheus;
 use super::rehearsal::not_exercised;
-use super::summary::{Failure, Items, StepStatus, StepSummary};
+use super::summary::{Failure, Items, StepRun, StepStatus, StepSummary};
 use super::work::{Tally, Work};
-use super::{Decision, rounded, scale};
+use super::{Confirmation, Decision, rounded, scale};
 use crate::config::{Action, Manual, OnFailure, Scale, ScaleTo, When, format_duration};
 use crate::error::Result;
 
@@ -63,15 +62,15 @@ struct Running<'a> {
     work: &'a Arc<Work>,
     step: usize,
     name: String,
-    /// Time spent waiting for people.
-    people: Duration,
+    /// Whether its condition does not hold.
+    is_unwanted: bool,
 }
 
 /// Runs a step to its end.
 pub async fn run_step(executor: &Executor, step: usize) -> Ended {
     let work = executor.work(step);
     let name = executor.plan.steps[step].name.to_string();
-    let mut running = Running { executor, work, step, name, people: Duration::ZERO };
+    let mut running = Running { executor, work, step, name, is_unwanted: false };
     if let Some(ended) = running.done_before() {
         return ended;
     }
@@ -152,16 +151,22 @@ impl Running<'_> {
     fn may_have_been_sent(&self) -> bool {
         let earlier = &self.executor.earlier;
         let was_cut_off = earlier.began.contains(&self.name) && !earlier.is_over(&self.name);
-        was_cut_off && matches!(self.action(), Action::Http(request) if !request.method.is_idempotent())
+        was_cut_off && self.is_sent_once()
+    }
+
+    /// Whether it is a request that would be done twice if it were sent twice.
+    fn is_sent_once(&self) -> bool {
+        matches!(self.action(), Action::Http(request) if !request.method.is_idempotent())
     }
 
     /// Why the step is not run, on purpose.
-    async fn left_out(&self) -> Option<(StepStatus, String)> {
+    async fn left_out(&mut self) -> Option<(StepStatus, String)> {
         if let Some(why) = self.executor.left_out.get(&self.name) {
             return Some((StepStatus::LeftOut, why.clone()));
         }
         for when in &self.flow().when {
             if let Some(why) = self.does_not_hold(when).await {
+                self.is_unwanted = true;
                 return Some((StepStatus::LeftOut, why));
             }
         }
@@ -181,9 +186,13 @@ impl Running<'_> {
 
     async fn try_until_done(&mut self) -> (Tried, u32) {
         let mut tries = self.flow().tries;
-        if matches!(self.action(), Action::Http(request) if !request.method.is_idempotent()) {
-            // It may have been done, and would be done twice.
+        if self.is_sent_once() {
+            // It may have been done, and would be done twice: also by another machine, if that did not know that it began.
             tries.most = 1;
+            if !self.executor.journal.settle().await {
+                // That one sends it. The executor cuts off what runs here.
+                std::future::pending::<()>().await;
+            }
         }
         let mut before = Items::default();
         for attempt in 1.. {
@@ -207,7 +216,9 @@ impl Running<'_> {
     }
 
     async fn try_in_time(&mut self) -> Tried {
-        let Some(limit) = self.flow().timeout else { return self.try_once().await };
+        // A gate keeps to it by itself, and tells what was not ready.
+        let limit = self.flow().timeout.filter(|_| !matches!(self.action(), Action::Gate(_)));
+        let Some(limit) = limit else { return self.try_once().await };
         match tokio::time::timeout(limit, self.try_once()).await {
             Ok(tried) => tried,
             Err(_) => {
@@ -237,7 +248,7 @@ impl Running<'_> {
             Action::Elasticsearch(wanted) => self.wrote(restore_elasticsearch(&work, step, wanted).await).await,
             Action::Objects(wanted) => self.wrote(restore_objects(&work, step, wanted).await).await,
             Action::Gate(gate) => {
-                let (status, tally, note) = gate::run(&work, &self.name, gate).await;
+                let (status, tally, note) = gate::run(&work, &self.name, gate, self.flow().timeout).await;
                 Tried { status, tally, note }
             }
             Action::Http(wanted) => self.wrote(send_request(&work, step, wanted).await).await,
@@ -263,10 +274,15 @@ impl Running<'_> {
     async fn ask(&mut self, manual: &Manual) -> Tried {
         loop {
             let tried = self.ask_once(manual).await;
-            let Some(wanted) = manual.check.as_ref().filter(|_| tried.status == StepStatus::Done) else { return tried };
+            let Some(wanted) = manual.check.as_ref().filter(|_| tried.status.is_over()) else { return tried };
             let cluster = self.work.target.as_ref().map(|target| target.cluster());
             match check(cluster, wanted).await {
-                Ok(found) => return Tried { note: tried.note.map(|note| format!("{note}: {found}")), ..tried },
+                // Whoever did it, it is done.
+                Ok(found) => {
+                    let said = tried.note.filter(|_| tried.status == StepStatus::Done);
+                    let said = said.unwrap_or_else(|| manual.title.clone());
+                    return Tried::new(StepStatus::Done, format!("{said}: {found}"));
+                }
                 Err(Closed::NotReady { words, .. }) if self.executor.operator.may_be_asked_again() => {
                     self.work.progress.say(&format!("{}: it is not done yet: {words}", self.name));
                 }
@@ -283,19 +299,23 @@ impl Running<'_> {
     async fn ask_once(&mut self, manual: &Manual) -> Tried {
         let (at, step, title, role) = (self.now(), self.name.clone(), manual.title.clone(), manual.role.clone());
         self.executor.watcher.see(&Event::Waiting { at, step, title, role });
-        let begin = Instant::now();
-        let (is_done, by) = tokio::select! {
+        let waiting = self.executor.board.wait_for_people(self.step);
+        let (confirmation, by) = tokio::select! {
             answer = self.executor.operator.confirm(&self.name, manual) => (answer, None),
-            ack = self.executor.journal.acknowledged(&self.name) => (ack.answer == Answer::Done, Some(ack.by)),
+            ack = self.executor.journal.acknowledged(&self.name) => match ack.answer {
+                Answer::Done => (Confirmation::Done, Some(ack.by)),
+                Answer::Refused => (Confirmation::Refused, Some(ack.by)),
+            },
             () = self.work.lost.cancelled() => {
                 return Tried::new(StepStatus::Failed, "the API server was lost".to_string());
             }
         };
-        self.people += begin.elapsed();
+        drop(waiting);
         let by = by.map(|by| format!(" ({by})")).unwrap_or_default();
-        match is_done {
-            true => Tried::new(StepStatus::Done, format!("{}{by}", manual.title)),
-            false => Tried::new(StepStatus::Failed, format!("not confirmed: {}{by}", manual.title)),
+        match confirmation {
+            Confirmation::Done => Tried::new(StepStatus::Done, format!("{}{by}", manual.title)),
+            Confirmation::TakenAsDone => Tried::new(StepStatus::LeftOut, format!("nobody did it: {}", manual.title)),
+            Confirmation::Refused => Tried::new(StepStatus::Failed, format!("not confirmed: {}{by}", manual.title)),
         }
     }
 
@@ -304,27 +324,38 @@ impl Running<'_> {
     }
 
     async fn decide(&mut self, why: &str) -> Decision {
-        let begin = Instant::now();
-        let decision = tokio::select! {
+        let _waiting = self.executor.board.wait_for_people(self.step);
+        tokio::select! {
             decision = self.executor.operator.decide(&self.name, why) => decision,
             () = self.work.lost.cancelled() => Decision::Stop,
-        };
-        self.people += begin.elapsed();
-        decision
+        }
     }
 
+    /// When the step was done before the restore was resumed, where this run has only found that again.
+    fn found_done(&self, tried: &Tried, past: &Past) -> Option<Timestamp> {
+        let may_be_found = matches!(self.action(), Action::Apply(_) | Action::Gate(_));
+        let is_found = tried.status == StepStatus::Done && tried.tally.found == tried.tally.items.total();
+        past.done.filter(|_| may_be_found && is_found)
+    }
+
+    /// What came of the step, with what it had taken before the restore was resumed.
     fn summarise(self, tried: Tried, tries: u32, started: Option<Timestamp>, begin: Instant, goes_on: bool) -> Ended {
+        let (past, now) = (self.executor.earlier.past(&self.name), self.now());
+        let ended = self.found_done(&tried, &past).unwrap_or(now);
+        let people = self.executor.board.people(self.step);
         let mut failures = tried.tally.failures;
         if let (StepStatus::Failed, Some(note)) = (tried.status, &tried.note) {
             failures.push(Failure { step: self.name.clone(), object: self.name.clone(), why: note.clone() });
         }
         let summary = StepSummary {
             status: tried.status,
-            ended: started.map(|_| self.now()),
-            started,
+            by_condition: self.is_unwanted,
+            ended: started.map(|_| ended),
+            started: started.map(|this_time| past.started.unwrap_or(this_time)),
+            runs: started.map_or_else(Vec::new, |started| past.runs_with(StepRun { started, ended: now })),
             tries,
-            seconds: rounded(begin.elapsed().as_secs_f64()),
-            people_seconds: rounded(self.people.as_secs_f64()),
+            seconds: rounded(past.seconds + begin.elapsed().as_secs_f64()),
+            people_seconds: rounded(past.people_seconds + people.as_secs_f64()),
             items: tried.tally.items,
             skipped: tried.tally.skipped,
             standing: tried.tally.standing,
@@ -365,8 +396,10 @@ pub fn blank(executor: &Executor, step: usize) -> StepSummary {
         kind: planned.action.as_str().into(),
         target: executor.plan.targets.get(planned.target).map(|target| target.name.to_string()),
         status: StepStatus::NotRun,
+        by_condition: false,
         started: None,
         ended: None,
+        runs: Vec::new(),
         tries: 0,
         seconds: 0.0,
         people_seconds: 0.0,

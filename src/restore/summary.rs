@@ -135,16 +135,22 @@ pub struct StepSummary {
     pub target: Option<String>,
     /// How it ended.
     pub status: StepStatus,
-    /// When it began; absent for one that did not.
+    /// Whether it was left out by its own condition, as the plan says, and not by somebody.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_condition: bool,
+    /// When it first began; absent for one that did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Timestamp>,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Timestamp>,
+    /// When it was under way, where the restore was gone on with after it had begun; else it was from its begin to its end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<StepRun>,
     /// How often it was tried.
     #[serde(default)]
     pub tries: u32,
-    /// How long it took.
+    /// How long it took, in all runs of the restore; a try that was killed does not count.
     pub seconds: f64,
     /// How much of that was spent waiting for a person.
     #[serde(default)]
@@ -177,7 +183,23 @@ pub struct StepSummary {
     pub note: Option<String>,
 }
 
+/// A step in one run of a restore. Of a run that was killed nobody knows when it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepRun {
+    /// From.
+    pub started: Timestamp,
+    /// To.
+    pub ended: Timestamp,
+}
+
 impl StepSummary {
+    /// When it was under way, over all runs of the restore; empty for one that did not begin.
+    pub fn under_way(&self) -> Vec<StepRun> {
+        let once = self.started.zip(self.ended).map(|(started, ended)| StepRun { started, ended });
+        if self.runs.is_empty() { once.into_iter().collect() } else { self.runs.clone() }
+    }
+
     /// Adds something that is worth knowing.
     pub fn add_note(&mut self, more: &str) {
         self.note = Some(match self.note.take() {
@@ -324,7 +346,9 @@ pub struct RestoreSummary {
     pub targets: Vec<TargetSummary>,
     /// How it ended.
     pub status: RestoreStatus,
-    /// How long it took.
+    /// Whether it was gone on with: then what its steps took does not tell how long they take.
+    pub resumed: bool,
+    /// How long it took since it began, with the time in which it was cut off.
     pub seconds: f64,
     /// From the begin of the incident to the end, as it was predicted before the first step.
     pub predicted_seconds: f64,

@@ -163,6 +163,13 @@ impl Signers {
         Ok(Signers { entries, shown: shown.into() })
     }
 
+    /// Whether what a key signs now for that purpose is trusted.
+    pub fn trusts(&self, signer: &Signer, purpose: Purpose, now: Timestamp) -> bool {
+        let key = signer.0.public_key().key_data();
+        let mut lines = self.entries.iter().filter(|entry| entry.key.key_data() == key);
+        lines.any(|entry| entry.purposes.contains(&purpose) && entry.is_valid_at(now))
+    }
+
     /// Checks an armoured signature over `message`, made at about `when`.
     pub fn verify(&self, purpose: Purpose, message: &[u8], signature: &[u8], when: Timestamp) -> Result<SignedBy> {
         let signature =

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::harness::assets::assets;
 use crate::harness::control_plane::shared;
+use crate::harness::web::Web;
 use crate::harness::{Ckbackup, ControlPlane};
 use crate::restore_fixture::*;
 
@@ -110,19 +111,62 @@ async fn a_cluster_that_looks_like_production_is_refused() {
     let other = ControlPlane::start(&rig.scratch, "scratch").await;
     let unlabelled = into(&other.kubeconfig().display().to_string()).run().await.expect(2);
     assert!(unlabelled.stderr.contains("ckbackup.io/scratch=true"), "{unlabelled}");
-    let label = json!({"metadata": {"labels": {"ckbackup.io/scratch": "true"}}});
-    other.api().patch("/api/v1/namespaces/kube-system", &label).await;
+    label_as_scratch(&other).await;
     let drilled = drill(&rig, "--target context --yes").arg("--kubeconfig").arg(other.kubeconfig());
     let told = summary(&drilled.run().await.expect_success());
     assert_eq!(told["report"]["targets"][0]["kind"], "context");
     assert_eq!(other.api().list(&config_maps(&namespace)).await.len(), 5);
 }
 
+async fn label_as_scratch(plane: &ControlPlane) {
+    let label = json!({"metadata": {"labels": {"ckbackup.io/scratch": "true"}}});
+    plane.api().patch("/api/v1/namespaces/kube-system", &label).await;
+}
+
+/// They stand for production, which answers.
+#[tokio::test]
+async fn servers_outside_of_a_scratch_cluster_are_asked_only_where_the_plan_has_them_for_drills() {
+    let (rig, _) = backed_up("drill-outside").await;
+    let server = Web::start(|_| Some((200, "fine".into()))).await;
+    let url = server.url();
+    rig.plan(&format!(
+        "[{{name: all, apply: {{}}}}, \
+          {{name: hook, http: {{method: POST, url: \"{url}/hook?token=s3cret\"}}}}, \
+          {{name: up, gate: {{http: {{url: \"{url}/up?token=s3cret\"}}}}}}, \
+          {{name: query, gate: {{prometheus: {{url: \"{url}\", query: up}}}}}}, \
+          {{name: program, gate: {{command: {{run: [\"false\"]}}}}}}, \
+          {{name: metrics, prometheus: {{source: metrics, alertmanager: {{url: \"{url}/alerts\"}}, \
+              pod: {{workload: {{kind: StatefulSet, namespace: a, name: b}}, claim: c}}}}}}, \
+          {{name: ours, when: {{drill: true}}, gate: {{http: {{url: \"{url}/ours\"}}}}}}]"
+    ));
+    let plane = ControlPlane::start(&rig.scratch, "outside").await;
+    label_as_scratch(&plane).await;
+    let words = "--target context --yes --report-dir report";
+    let done = drill(&rig, words).arg("--kubeconfig").arg(plane.kubeconfig()).run().await.expect_success();
+    let told = summary(&done);
+    let step = |name: &str| {
+        let steps = told["report"]["steps"].as_array().unwrap();
+        steps.iter().find(|step| step["name"] == name).unwrap_or_else(|| panic!("no {name}: {told:#}"))
+    };
+    for name in ["hook", "up", "query", "program", "metrics"] {
+        assert_eq!(step(name)["outcome"], "notExercised", "{told:#}");
+    }
+    assert_eq!([step("all"), step("ours")].map(|step| &step["outcome"]), ["done", "done"], "{told:#}");
+    let asked: Vec<String> = server.asked().into_iter().map(|asked| asked.path).collect();
+    assert_eq!(asked, ["/ours"]);
+    let gaps = told["report"]["notExercised"].to_string();
+    assert!(gaps.contains(&format!("it sends a request to {url}/hook, which is not the drill's")), "{gaps}");
+    for file in ["report.json", "report.html", "report.md", "junit.xml"] {
+        let text = std::fs::read_to_string(rig.path("report").join(file)).unwrap();
+        assert!(!text.contains("s3cret"), "{file}");
+    }
+}
+
 #[tokio::test]
 async fn a_sandbox_that_does_not_start_says_why_and_leaves_nothing() {
     let (rig, _) = backed_up("drill-no-sandbox").await;
     let (programs, temporary) = (rig.path("programs"), rig.path("temporary"));
-    [&programs, &temporary].map(|folder| std::fs::create_dir(folder).unwrap());
+    [&programs, &temporary].into_iter().for_each(|folder| std::fs::create_dir(folder).unwrap());
     for program in ["etcd", "kube-apiserver"] {
         std::os::unix::fs::symlink("/bin/false", programs.join(program)).unwrap();
     }
@@ -135,10 +179,15 @@ async fn a_sandbox_that_does_not_start_says_why_and_leaves_nothing() {
 async fn a_restore_is_reported_and_recorded_as_a_drill_is() {
     let (rig, namespace) = backed_up("restore-report").await;
     empty(&namespace).await;
+    // The cluster lives: this came after the backup.
+    shared().api().create(&config_maps(&namespace), &config_map("newer")).await;
     let plan = rig.plan("[{name: all, apply: {}}]");
     let restore = rig.restore(&plan, &shared().kubeconfig);
     restore.args("--report-dir report --attest keys/attesting_key".split(' ')).run().await.expect_success();
     let report: Value = serde_json::from_slice(&std::fs::read(rig.path("report/report.json")).unwrap()).unwrap();
+    let objects = &report["verifications"][0];
+    assert_eq!((objects["outcome"].as_str(), objects["extra"].as_u64()), (Some("passed"), Some(1)), "{objects:#}");
+    assert_eq!(report["verdict"], "passedWithGaps", "{report:#}");
     assert_eq!((report["kind"].as_str(), report["erasure"]["status"].as_str()), (Some("restore"), Some("notInPlan")));
     let records = rig.path("vault/workload-1/records");
     let all: Vec<String> = walk(&records);

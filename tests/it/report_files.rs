@@ -1,14 +1,18 @@
-//! Reports as files: the same bytes every time, true to their schema, signed, and checked.
+//! Reports as files: the same bytes every time, true to their schema, signed, and checked; and what real exercises write into them.
 
 use std::path::Path;
 
+use ckbackup::report::model::{ExerciseReport, Proved, Verdict};
 use ckbackup::report::{HTML, JSON, JUNIT, MARKDOWN, Report, SIGNATURE, files, schema, write_folder};
 use ckbackup::vault::signature::Signer;
 use quick_xml::events::Event;
 use serde_json::{Value, json};
 
+use crate::harness::assets::assets;
+use crate::harness::control_plane::shared;
 use crate::harness::{Ckbackup, Finished, Scratch};
 use crate::report_fixture::{bad_drill, good_drill};
+use crate::restore_fixture::{Rig, empty, fill, only};
 
 fn good() -> Report {
     Report::Exercise(Box::new(good_drill()))
@@ -16,6 +20,12 @@ fn good() -> Report {
 
 fn bad() -> Report {
     Report::Exercise(Box::new(bad_drill()))
+}
+
+/// One of the files of an exercise's report, as text.
+fn form(report: ExerciseReport, wanted: &str) -> String {
+    let all = files(&Report::Exercise(Box::new(report)), None).unwrap();
+    String::from_utf8(all.into_iter().find(|(name, _)| *name == wanted).unwrap().1).unwrap()
 }
 
 /// A keeper's key, which may sign reports.
@@ -131,10 +141,9 @@ fn cases(xml: &str) -> Vec<(String, &'static str, String)> {
 
 #[test]
 fn junit_has_a_case_for_each_step_comparison_and_component() {
-    let all = files(&bad(), None).unwrap();
-    let xml = String::from_utf8(all.into_iter().find(|(name, _)| *name == JUNIT).unwrap().1).unwrap();
-    let cases = cases(&xml);
     let report = bad_drill();
+    let xml = form(report.clone(), JUNIT);
+    let cases = cases(&xml);
     assert_eq!(cases.len(), report.steps.len() + report.verifications.len() + report.coverage.len() + 2);
     let came = |name: &str| cases.iter().find(|(it, ..)| it == name).map(|(_, came, _)| *came);
     assert_eq!(came("crds"), Some("passed"));
@@ -151,9 +160,36 @@ fn junit_has_a_case_for_each_step_comparison_and_component() {
 }
 
 #[test]
+fn a_drill_that_passed_with_gaps_has_no_failure_in_junit() {
+    let mut report = good_drill();
+    report.verdict = Verdict::PassedWithGaps;
+    (report.coverage[0].proved, report.coverage[1].proved) = (Proved::NotCovered, Proved::NotExercised);
+    report.coverage[0].evidence = "objects: none of them is in the backup".into();
+    let xml = form(report, JUNIT);
+    let cases = cases(&xml);
+    let (_, came, why) = cases.iter().find(|(name, ..)| name == "cert-manager").unwrap();
+    assert_eq!((*came, why.as_str()), ("skipped", "not covered: objects: none of them is in the backup"));
+    let of = |wanted: &str| cases.iter().filter(|(_, came, _)| *came == wanted).count();
+    assert_eq!((of("failed"), of("skipped")), (0, 2));
+    assert!(!xml.contains("<failure"), "{xml}");
+}
+
+#[test]
+fn the_time_in_which_no_step_ran_is_told_apart() {
+    for (wanted, form) in [(MARKDOWN, form(bad_drill(), MARKDOWN)), (HTML, form(bad_drill(), HTML))] {
+        assert!(form.contains("Neither, as no step was under way") && form.contains("3h57m"), "{wanted}: {form}");
+    }
+    assert!(form(bad_drill(), HTML).contains("people were waited for 20m, neither 3h57m."));
+    // Reports that were written before it was told apart are read and shown as they were.
+    let mut older: Value = serde_json::from_slice(&good().to_bytes().unwrap()).unwrap();
+    older["clock"].as_object_mut().unwrap().remove("otherSeconds").unwrap();
+    let Report::Exercise(older) = Report::parse(older.to_string().as_bytes()).unwrap() else { panic!("{older:#}") };
+    assert!(!form(*older, MARKDOWN).contains("Neither"));
+}
+
+#[test]
 fn hostile_text_means_nothing_in_markdown() {
-    let all = files(&bad(), None).unwrap();
-    let text = String::from_utf8(all.into_iter().find(|(name, _)| *name == MARKDOWN).unwrap().1).unwrap();
+    let text = form(bad_drill(), MARKDOWN);
     for forbidden in ["<script", "<img", "<svg", "[link]", "`code`", "\u{202e}"] {
         assert!(!text.contains(forbidden), "{forbidden}");
     }
@@ -228,4 +264,64 @@ async fn render_gives_the_forms_that_are_asked_for() {
     assert_eq!(printed.stdout, std::fs::read_to_string(folder.join(MARKDOWN)).unwrap());
     std::fs::write(scratch.path().join("r/report.json"), "{\"schema\": \"other\"}").unwrap();
     assert!(render(&[]).run().await.expect(2).stderr.contains("no report has the schema"));
+}
+
+const ACTIONS: &str = "apiVersion: ckbackup.io/v1\nkind: Actions\nmetadata: {name: platform}\nspec:\n  actions:\n    \
+                       - {id: CA-3, text: Move the vault, closed: 2999-01-01}\n    - {id: CA-2, text: Was done, closed: \
+                       2020-01-01}\n    - {id: CA-1, text: Name who does DNS, owner: ops, due: 2998-12-31}\n";
+
+fn read_report(rig: &Rig, folder: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(rig.path(folder).join(JSON)).unwrap()).unwrap()
+}
+
+/// A field of each element of a list.
+fn each<'r>(list: &'r Value, key: &str) -> Vec<&'r str> {
+    list.as_array().unwrap().iter().map(|it| it[key].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_restore_and_a_drill_report_open_actions_and_what_somebody_left_out() {
+    let (rig, namespace) = (Rig::new().await, shared().namespace("report-actions").await);
+    fill(&namespace, 2).await;
+    rig.back_up(&shared().kubeconfig, &only(&namespace)).await;
+    empty(&namespace).await;
+    rig.scratch.file("actions.yaml", ACTIONS);
+    let plan = rig.plan(
+        "[{name: all, apply: {}}, {name: rehearsed, after: [all], when: {drill: true}, manual: {title: Rehearse it}}, \
+          {name: real, after: [all], when: {drill: false}, manual: {title: Do it}}, \
+          {name: dns, after: [all], manual: {title: Point DNS at it}}]",
+    );
+    let restore = rig.restore(&plan, &shared().kubeconfig).args("--skip real --skip dns --yes".split(' '));
+    let restore =
+        restore.args(["--reason", "DNS is a wildcard", "--actions", "actions.yaml", "--report-dir", "restored"]);
+    restore.run().await.expect_success();
+    let drill = rig.reading("drill run -f restore-plans/test.yaml --actions actions.yaml --report-dir drilled");
+    drill.env("KUBEBUILDER_ASSETS", &assets().control_plane).run().await.expect_success();
+
+    for folder in ["restored", "drilled"] {
+        let actions = &read_report(&rig, folder)["actions"];
+        assert_eq!(each(actions, "id"), ["CA-1", "CA-3"], "{folder}: {actions:#}");
+        assert_eq!((&actions[0]["owner"], &actions[0]["due"]), (&json!("ops"), &json!("2998-12-31")), "{folder}");
+        assert_eq!(actions[1].get("closed"), None, "{folder}: it is closed only later");
+    }
+    // What the plan itself leaves out of a restore, or of a drill, is no deviation from it.
+    let deviations = &read_report(&rig, "restored")["deviations"];
+    assert_eq!(each(deviations, "what"), ["step real was left out", "step dns was left out"], "{deviations:#}");
+    assert_eq!(each(deviations, "why"), ["DNS is a wildcard"; 2]);
+    assert_eq!(read_report(&rig, "drilled")["deviations"], json!([]));
+}
+
+#[tokio::test]
+async fn a_list_of_actions_that_cannot_be_read_is_refused_before_anything_runs() {
+    let scratch = Scratch::new();
+    scratch.file("actions.yaml", ACTIONS.replace("2998-12-31", "soon"));
+    // Neither the plan nor the vault is there: they are not even looked for.
+    for verb in ["restore -f plan.yaml", "restore --resume", "drill run -f plan.yaml"] {
+        let run = Ckbackup::new(&scratch).args(verb.split(' ')).args(["--vault", "vault", "--actions", "actions.yaml"]);
+        let refused = run.run().await.expect(2);
+        assert!(refused.stderr.contains("actions.yaml:8:") && refused.stderr.contains("`soon` is no day"), "{refused}");
+        let missing =
+            Ckbackup::new(&scratch).args(verb.split(' ')).args(["--vault", "vault", "--actions", "none.yaml"]);
+        assert!(missing.run().await.expect(2).stderr.contains("cannot read none.yaml"), "{verb}");
+    }
 }

@@ -79,6 +79,7 @@ pub fn good_drill() -> ExerciseReport {
         started: at("2026-11-26T14:30:00Z"),
         finished: at("2026-11-26T15:42:10Z"),
         tool_version: env!("CARGO_PKG_VERSION").into(),
+        resumed: false,
         scenario: Some(Scenario {
             name: "cluster-lost".into(),
             lost: "the whole workload cluster".into(),
@@ -120,6 +121,7 @@ pub fn good_drill() -> ExerciseReport {
             usable_seconds: Some(2800.0),
             machine_seconds: 3130.0,
             people_seconds: 1200.0,
+            other_seconds: Some(0.0),
             prediction: Some(Prediction { predicted_seconds: 4000.0, actual_seconds: 4330.0 }),
         },
         steps: vec![
@@ -147,9 +149,12 @@ pub fn bad_drill() -> ExerciseReport {
     report.id = "20261110T090000Z-drill-workload-cluster".into();
     (report.started, report.finished) = (at("2026-11-10T09:00:00Z"), at("2026-11-10T14:10:00Z"));
     report.verdict = Verdict::Failed;
-    report.scenario = Some(Scenario { name: script.clone(), lost: image.clone(), proved: String::new() });
+    let lost = format!("the namespace of secrets/shop/x {image}");
+    report.scenario = Some(Scenario { name: script.clone(), lost, proved: String::new() });
     report.people = People { ran_by: Some(turned.clone()), approved_by: None };
-    report.clock = ClockReading { achieved_seconds: 18_600.0, met: false, ..report.clock };
+    // Nothing was done before the provider had built the cluster.
+    report.clock =
+        ClockReading { achieved_seconds: 18_600.0, met: false, other_seconds: Some(14_270.0), ..report.clock };
     report.steps[2].outcome = StepOutcome::Incomplete;
     report.steps[2].note = Some(format!("{image} {end}"));
     report.steps[2].name = long_word();
@@ -158,7 +163,7 @@ pub fn bad_drill() -> ExerciseReport {
     report.steps[4] =
         StepReport { started: None, finished: None, outcome: StepOutcome::NotRun, ..report.steps[4].clone() };
     report.coverage[0].proved = Proved::NotExercised;
-    report.coverage[0].evidence = script.clone();
+    report.coverage[0].evidence = format!("objects: secrets/shop/{script} is not there");
     report.coverage[1].proved = Proved::NotCovered;
     report.coverage[1].component = wide.clone();
     let objects = &mut report.verifications[0];
@@ -175,7 +180,8 @@ pub fn bad_drill() -> ExerciseReport {
     report.not_restored =
         vec![NotRestored { step: Some("objects".into()), what: format!("secrets/shop/{script}"), why: turned.clone() }];
     report.not_exercised = vec![NotExercised { what: "pods become ready".into(), why: wide, count: Some(12) }];
-    report.deviations = vec![Deviation { what: pipes, why: end }];
+    let why = format!("configmaps/shop/{} was there already {end}", long_word());
+    report.deviations = vec![Deviation { what: pipes, why }];
     report.actions = vec![
         Action {
             id: "CA-1".into(),
@@ -194,6 +200,7 @@ pub fn bad_drill() -> ExerciseReport {
             closed: None,
         },
     ];
-    report.erasure = Erasure { status: ErasureStatus::NotInPlan, step: None, note: Some(turned) };
+    let note = Some(format!("configmaps/shop/{turned} holds nobody's data"));
+    report.erasure = Erasure { status: ErasureStatus::NotInPlan, step: None, note };
     report
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use ckbackup::config::VaultLocation;
 use ckbackup::reader::append_record;
-use ckbackup::report::model::ExerciseReport;
+use ckbackup::report::model::{ExerciseReport, TargetKind};
 use ckbackup::report::record_of;
 use ckbackup::storage::StoreSettings;
 use ckbackup::vault::Vault;
@@ -207,8 +207,36 @@ async fn in_a_bad_quarter_what_is_missing_is_said() {
         assert!(wide <= u64::from(width), "{wide} at {width}");
     }
     let text = page.evaluate("document.body.innerText").await.as_str().unwrap().to_owned();
-    assert!(text.contains("2026-11-03 to 2026-11-04") && text.contains("<b>no route</b>"), "{text}");
+    for shown in ["2026-11-03 to 2026-11-04", "<b>no route</b>", "drill (sandbox)"] {
+        assert!(text.contains(shown), "{shown} is missing:\n{text}");
+    }
     assert_eq!(page.complaints(), Vec::<&Value>::new());
+}
+
+#[tokio::test]
+async fn each_cluster_with_backups_needs_a_drill_of_all_of_it() {
+    let ledger = Ledger::new().await;
+    let backup = ledger.backup(date(2026, 10, 5), Status::Complete).await;
+    let (schedule, at) = ("nightly".parse().unwrap(), backup.finished);
+    let body = RecordBody::Backup(backup);
+    append_record(&ledger.vault, &ledger.job, "management", &schedule, at, body).await.unwrap();
+    let missing = async || {
+        let report = ledger.report(&[]).await.expect(3).json();
+        let text = |gap: &Value, key: &str| gap[key].as_str().unwrap_or_default().to_owned();
+        let gaps = report["gaps"].as_array().unwrap().iter().filter(|gap| text(gap, "kind").starts_with("noDrill"));
+        gaps.map(|gap| format!("{}: {}", text(gap, "cluster"), text(gap, "text"))).collect::<Vec<_>>()
+    };
+    assert_eq!(missing().await, ["management: 2026Q4 has no drill", "workload-1: 2026Q4 has no drill"]);
+    let mut shop = good_drill();
+    shop.id = "20261102T080000Z-drill-shop".into();
+    (shop.started, shop.finished) = ("2026-11-02T08:00:00Z".parse().unwrap(), "2026-11-02T08:10:00Z".parse().unwrap());
+    shop.targets[0].kind = TargetKind::Namespace;
+    ledger.drill(&shop).await;
+    let namespaces = "workload-1: 2026Q4 has drills of single namespaces only";
+    assert_eq!(missing().await, ["management: 2026Q4 has no drill", namespaces]);
+    // The drill of one cluster says nothing of the other.
+    ledger.drill(&good_drill()).await;
+    assert_eq!(missing().await, ["management: 2026Q4 has no drill"]);
 }
 
 #[tokio::test]
@@ -284,15 +312,27 @@ async fn records_of_the_same_second_are_all_kept() {
 #[tokio::test]
 async fn the_vault_keeps_no_name_of_an_object() {
     let ledger = Ledger::new().await;
-    ledger.drill(&bad_drill()).await;
+    let mut drill = bad_drill();
+    drill.targets[0].kind = TargetKind::Namespace;
+    drill.targets[0].place = "ckbackup-drill-shop in https://127.0.0.1:41233".into();
+    ledger.drill(&drill).await;
     let records = crate::vault_stage::files(&ledger.scratch.path().join("vault").join(CLUSTER));
     let record = records.iter().find(|name| name.ends_with(".json")).unwrap();
     let text = std::fs::read_to_string(ledger.file(&format!("{CLUSTER}/{record}"))).unwrap();
-    for name in ["configmaps/shop", "secrets/shop", "kubernetes-2026.11.25", "averylongnameaverylongname", "sum(up)"] {
+    for name in [
+        "configmaps/shop",
+        "secrets/shop",
+        "ckbackup-drill-shop",
+        "kubernetes-2026.11.25",
+        "averylongnameaverylongname",
+        "sum(up)",
+    ] {
         let is_step = name.starts_with("averylong");
         assert_eq!(text.contains(name), is_step, "{name}");
     }
-    assert!(text.contains("\"missing\": 20"), "the numbers stay");
+    for number in ["\"missing\": 20", "42 objects compared field by field"] {
+        assert!(text.contains(number), "the numbers stay: {number}");
+    }
 }
 
 #[tokio::test]

@@ -216,6 +216,31 @@ async fn a_gate_that_stays_closed_tells_the_last_events_of_what_is_not_ready() {
     assert!(line.ends_with("has not seen it as it is now (FailedScheduling: FailedScheduling of web-1)"), "{line}");
 }
 
+/// A step's time is that of its gate where it is shorter, and tells no less.
+#[tokio::test]
+async fn a_gate_whose_step_runs_out_of_time_tells_what_was_not_ready() {
+    let (rig, namespace) = rig().await;
+    let api = shared().api();
+    api.create(&format!("/apis/apps/v1/namespaces/{namespace}/deployments"), &workload("Deployment", "web", json!({})))
+        .await;
+    create_event(&api, &namespace, ("Deployment", "web"), "Scaled", 1).await;
+    let namespaces = format!("namespaces: {{include: [{namespace}]}}");
+    let plan = rig.plan(&format!(
+        "[{{name: short, timeout: 1s, gate: {{kind: Deployment, {namespaces}, timeout: 1h}}}}, \
+          {{name: long, timeout: 1h, gate: {{kind: Deployment, {namespaces}, timeout: 2s}}}}]"
+    ));
+    let closed = summary(&rig.restore(&plan, &shared().kubeconfig).run().await.expect(3));
+    let seen = "its controller has not seen it as it is now";
+    for (name, limit) in [("short", "1s"), ("long", "2s")] {
+        let why =
+            format!("not ready after {limit}, 1 of 1: Deployment {namespace}/web: {seen} (Scaled: Scaled of web)");
+        assert_eq!(note(&closed, name), why);
+        let unready =
+            json!({"object": format!("Deployment {namespace}/web"), "why": seen, "events": ["Scaled: Scaled of web"]});
+        assert_eq!(step(&closed, name)["notReady"], json!([unready]), "{closed:#}");
+    }
+}
+
 /// Reading what it serves would hang, and so would a gate that asks for more than its own kind.
 #[tokio::test]
 async fn an_aggregated_api_that_hangs_does_not_stall_the_gate_of_another_kind() {

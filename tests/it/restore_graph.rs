@@ -194,7 +194,10 @@ async fn a_manual_step_without_anybody_to_ask_is_refused_before_anything_is_writ
     for shown in ["Point DNS at it", "Ask the provider.", "# How to do it", "taken as done (--yes)"] {
         assert!(taken.stderr.contains(shown), "{shown}: {taken}");
     }
-    assert_eq!(items(&summary(&taken)), [4, 0, 0, 0, 0]);
+    let summary = summary(&taken);
+    assert_eq!(items(&summary), [4, 0, 0, 0, 0]);
+    let asked = step(&summary, "dns");
+    assert_eq!((&asked["status"], &asked["note"]), (&json!("leftOut"), &json!("nobody did it: Point DNS at it")));
 }
 
 /// A restore by somebody who types these answers: `script` gives the command a terminal, and types what it reads.

@@ -8,8 +8,9 @@ use serde_json::json;
 
 use crate::harness::command::signal;
 use crate::harness::control_plane::shared;
-use crate::harness::{Action, ControlPlane, FaultProxy, eventually};
+use crate::harness::{Action, Api, ControlPlane, FaultProxy, eventually};
 use crate::restore_fixture::*;
+use crate::source_access::{kubeconfig_with_token_file, token};
 use crate::vault_stage::add_large_secrets;
 
 const MAPS: &str = "[{name: maps, apply: {kinds: [ConfigMap]}}, \
@@ -75,9 +76,9 @@ async fn a_restore_that_loses_its_vault_keeps_its_account_and_the_same_command_g
     empty(&namespace).await;
 
     let (vault, away) = (rig.path("vault"), rig.path("away"));
-    let moves = (vault.clone(), away.clone());
+    let (moves, is_away) = ((vault.clone(), away.clone()), AtomicBool::new(false));
     let (_proxy, kubeconfig) = rig.in_front_of_shared(move |request| {
-        if request.is("POST", "/configmaps") && moves.0.exists() {
+        if request.is("POST", "/configmaps") && !is_away.swap(true, SeqCst) {
             std::fs::rename(&moves.0, &moves.1).unwrap();
         }
         Action::Forward
@@ -90,6 +91,8 @@ async fn a_restore_that_loses_its_vault_keeps_its_account_and_the_same_command_g
     assert!(lost.stderr.contains("not all of the backup could be read: "), "{lost}");
     assert!(lost.stderr.contains("/platform/0001.tar.zst.age is missing from the vault"), "{lost}");
 
+    // Where the vault was, the account of the restore may stand by now.
+    let _ = std::fs::remove_dir_all(&vault);
     std::fs::rename(away, vault).unwrap();
     let done = rig.restore(&plan, &shared().kubeconfig).run().await.expect_success();
     assert_eq!(items(&summary(&done)), [0, 0, 6, 0, 0], "{done}");
@@ -104,6 +107,51 @@ async fn an_api_server_that_is_down_from_the_begin_fails_in_words() {
     let down = rig.restore(&rig.plan(MAPS), &kubeconfig).run().await.expect(1);
     assert!(down.stderr.contains(&format!("reach the Kubernetes API at {}", proxy.url())), "{down}");
     assert!(down.stderr.contains("hint: check that the API server is up"), "{down}");
+}
+
+/// The token is bound to a Secret, and the API server refuses it a while after that was deleted. Meanwhile writes wait.
+#[tokio::test]
+async fn a_token_that_expires_in_the_middle_of_a_restore_is_read_again() {
+    let (rig, api, namespace) = (Rig::new().await, shared().api(), shared().namespace("expired").await);
+    fill(&namespace, 30).await;
+    rig.back_up(&shared().kubeconfig, &only(&namespace)).await;
+    empty(&namespace).await;
+    let accounts = shared().namespace("expired-account").await;
+    let named = |kind: &str, name: &str| json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}});
+    let (of, secrets) = (format!("/api/v1/namespaces/{accounts}"), format!("/api/v1/namespaces/{accounts}/secrets"));
+    api.create(&format!("{of}/serviceaccounts"), &named("ServiceAccount", "reader")).await;
+    api.create(&secrets, &named("Secret", "bound")).await;
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": accounts},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"kind": "ServiceAccount", "name": "reader", "namespace": accounts}],
+    });
+    api.create("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", &binding).await;
+    let (old, new) = (token(&api, &accounts, Some("bound")).await, token(&api, &accounts, None).await);
+    let as_old = Api::new(&shared().server, &old, &shared().ca_pem);
+    let status = async || as_old.send(reqwest::Method::GET, &config_maps(&namespace), None).await.0;
+    eventually("the account may do everything", async || status().await == 200).await;
+
+    let (writes, is_dead) = (AtomicU32::new(0), Arc::new(AtomicBool::new(false)));
+    let go_on = is_dead.clone();
+    let proxy = FaultProxy::tls(&shared().server, &shared().ca_pem, move |request| {
+        let held = request.is("POST", "/configmaps") && !go_on.load(SeqCst) && writes.fetch_add(1, SeqCst) >= 5;
+        if held { Action::too_many_requests(1) } else { Action::Forward }
+    });
+    let file = rig.scratch.file("token", &old);
+    let kubeconfig = kubeconfig_with_token_file(&rig.scratch, &proxy, &file);
+    let running = rig.restore(&rig.plan(MAPS), &kubeconfig).start().await;
+    eventually("some are written, and others wait", async || proxy.count("POST", "/configmaps") > 10).await;
+    api.delete(&format!("{secrets}/bound")).await;
+    eventually("the token is refused", async || status().await == 401).await;
+    std::fs::write(&file, &new).unwrap();
+    is_dead.store(true, SeqCst);
+
+    let done = summary(&running.finish().await.expect_success());
+    assert_eq!(items(&done), [30, 0, 0, 0, 0], "{done:#}");
+    let refused = proxy.seen().iter().filter(|seen| seen.headers["authorization"] == format!("Bearer {old}")).count();
+    assert!(refused > 5, "the old token was in use");
+    assert_eq!(api.list(&config_maps(&namespace)).await.len(), 30);
 }
 
 /// After ten writes the server is silent, so that the signal comes in the middle.

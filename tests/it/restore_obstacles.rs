@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use base64::Engine;
 use serde_json::{Value, json};
 
 use crate::harness::control_plane::shared;
@@ -53,8 +54,13 @@ impl HeldUp {
         HeldUp::by(&serve_silence().await).await
     }
 
-    /// Held up by the webhook at this URL.
+    /// Held up by the webhook at this URL, which refuses writes when it does not answer.
     async fn by(url: &str) -> HeldUp {
+        HeldUp::under(json!({ "url": url }), "Fail").await
+    }
+
+    /// Held up by a webhook of this client and failure policy.
+    async fn under(client: Value, failure_policy: &str) -> HeldUp {
         let rig = Rig::new().await;
         let plane = ControlPlane::start(&rig.scratch, "held").await;
         let (api, plan) = (plane.api(), rig.plan(MAPS));
@@ -65,13 +71,15 @@ impl HeldUp {
         for name in ["one", "two", "three"] {
             api.delete(&format!("{}/{name}", config_maps("default"))).await;
         }
-        let config = webhook("hung", "default", json!({ "url": url }));
+        let mut config = webhook("hung", "default", client);
+        config["webhooks"][0]["failurePolicy"] = json!(failure_policy);
         api.create(WEBHOOKS, &config).await;
         // The server learns of it a moment later.
         let probe = format!("{}?dryRun=All", config_maps("default"));
         eventually("the webhook is asked", async || {
-            let body = serde_json::to_vec(&config_map("probe")).unwrap();
-            api.send(reqwest::Method::POST, &probe, Some(("application/json", body))).await.0 != 201
+            let (body, begin) = (serde_json::to_vec(&config_map("probe")).unwrap(), Instant::now());
+            let status = api.send(reqwest::Method::POST, &probe, Some(("application/json", body))).await.0;
+            status != 201 || begin.elapsed() >= Duration::from_secs(2)
         })
         .await;
         HeldUp { rig, plane, plan }
@@ -111,6 +119,67 @@ async fn a_held_webhook_is_found_before_the_first_write_and_stops_or_is_gone_rou
     assert!(restored["obstacles"].to_string().contains("it is gone round meanwhile"), "{restored:#}");
     assert_eq!((held.there().await, held.config().await), (3, before));
     assert!(begin.elapsed() < Duration::from_secs(40), "nothing waited for the webhook: {:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn a_webhook_that_may_be_ignored_and_hangs_is_found_before_the_first_write_too() {
+    let held = HeldUp::under(json!({"url": serve_silence().await}), "Ignore").await;
+    let before = held.config().await;
+    let dry = summary(&held.restore("--dry-run").run().await.expect_success());
+    let obstacles = dry["obstacles"].as_array().unwrap();
+    assert_eq!((obstacles.len(), &obstacles[0]["severity"]), (1, &json!("slow")), "{dry:#}");
+    let what = obstacles[0]["what"].as_str().unwrap();
+    let webhook = "webhook hung.webhook.test of validatingwebhookconfigurations/hung";
+    assert!(what.starts_with(&format!("{webhook} would hold up each write for 2 s: https://127.0.0.1:")), "{what}");
+    assert!(obstacles[0]["todo"].as_str().unwrap().contains("`--webhooks goAround` gets past it"), "{dry:#}");
+
+    let stopped = held.restore("--webhooks stop").run().await.expect(1);
+    assert!(stopped.to_string().contains(&format!("nothing was written: {webhook}")), "{stopped}");
+    assert_eq!((held.there().await, held.config().await), (0, before.clone()));
+
+    let restored = summary(&held.restore("--webhooks goAround").run().await.expect_success());
+    let obstacle = &restored["obstacles"][0];
+    assert_eq!((items(&restored), &obstacle["severity"]), ([3, 0, 0, 0, 0], &json!("handled")), "{restored:#}");
+    assert!(obstacle["what"].as_str().unwrap().ends_with("it is gone round meanwhile"), "{restored:#}");
+    assert_eq!((held.there().await, held.config().await), (3, before));
+}
+
+#[tokio::test]
+async fn a_webhook_that_may_be_ignored_and_hangs_is_waited_for() {
+    let up = Arc::new(AtomicBool::new(false));
+    let answers = up.clone();
+    let backend = FaultProxy::alone(move |_| if answers.load(SeqCst) { Action::status(400) } else { Action::Hang });
+    // The API server talks to nobody whom it does not trust.
+    let ca = base64::engine::general_purpose::STANDARD.encode(backend.ca_pem().unwrap());
+    let held = HeldUp::under(json!({"url": backend.url(), "caBundle": ca}), "Ignore").await;
+    let running = held.restore("--webhooks wait").start().await;
+    eventually("it is asked for an answer", async || backend.count("GET", "/") > 0).await;
+    up.store(true, SeqCst);
+    let restored = summary(&running.finish().await.expect_success());
+    assert_eq!((items(&restored), &restored["obstacles"]), ([3, 0, 0, 0, 0], &json!([])), "{restored:#}");
+}
+
+/// The API server learns at once that nobody is there, and goes on.
+#[tokio::test]
+async fn a_webhook_that_may_be_ignored_and_is_not_there_is_in_nobodys_way() {
+    let (rig, api, namespace) = (Rig::new().await, shared().api(), shared().namespace("ignored").await);
+    fill(&namespace, 2).await;
+    rig.back_up(&shared().kubeconfig, &only(&namespace)).await;
+    empty(&namespace).await;
+    let service = json!({"service": {"namespace": format!("{namespace}-elsewhere"), "name": "gate"}});
+    let clients = [json!({"url": "https://127.0.0.1:1/"}), service];
+    let names = ["refused", "missing"].map(|name| format!("{namespace}-{name}"));
+    for (name, client) in names.iter().zip(clients) {
+        let mut config = webhook(name, &namespace, client);
+        config["webhooks"][0]["failurePolicy"] = json!("Ignore");
+        api.create(WEBHOOKS, &config).await;
+    }
+    let restore = rig.restore(&rig.plan(MAPS), &shared().kubeconfig).args(["--webhooks", "stop"]);
+    let restored = summary(&restore.run().await.expect_success());
+    assert_eq!((items(&restored), &restored["obstacles"]), ([2, 0, 0, 0, 0], &json!([])), "{restored:#}");
+    for name in names {
+        api.delete(&format!("{WEBHOOKS}/{name}")).await;
+    }
 }
 
 #[tokio::test]
@@ -351,25 +420,31 @@ async fn a_version_that_is_not_served_goes_through_another_one_and_what_does_not
     assert!(api.find(&format!("{old}/large")).await.is_none());
     let owned = api.get(&format!("{}/owned", config_maps("default"))).await;
     assert_eq!(owned["metadata"]["ownerReferences"][0]["apiVersion"], json!(format!("{GROUP}/v1beta1")));
+    let compared = rig.diff(plane.kubeconfig()).run().await.expect(1).json();
+    assert_eq!(compared["missing"], json!(["things.versions.test/default/large"]), "{compared:#}");
+    assert_eq!((&compared["changed"], &compared["problems"]), (&json!([]), &json!([])), "{compared:#}");
+}
+
+/// Lets the account `limited` of a namespace do more there.
+async fn grant(namespace: &str, name: &str, rules: Value) {
+    let api = shared().api();
+    let rbac = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}");
+    let (version, group) = ("rbac.authorization.k8s.io/v1", "rbac.authorization.k8s.io");
+    let role = json!({"apiVersion": version, "kind": "Role", "metadata": {"name": name}, "rules": rules});
+    api.create(&format!("{rbac}/roles"), &role).await;
+    let subjects = json!([{"kind": "ServiceAccount", "name": "limited", "namespace": namespace}]);
+    let binding = json!({
+        "apiVersion": version, "kind": "RoleBinding", "metadata": {"name": name}, "subjects": subjects,
+        "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
+    });
+    api.create(&format!("{rbac}/rolebindings"), &binding).await;
 }
 
 /// A kubeconfig of somebody who may read and write config maps of one namespace and nothing else.
 async fn limited(rig: &Rig, namespace: &str) -> PathBuf {
     let api = shared().api();
-    let rbac = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}");
-    let (version, group) = ("rbac.authorization.k8s.io/v1", "rbac.authorization.k8s.io");
     let rules = json!([{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "create", "patch"]}]);
-    api.create(
-        &format!("{rbac}/roles"),
-        &json!({"apiVersion": version, "kind": "Role", "metadata": {"name": "maps"}, "rules": rules}),
-    )
-    .await;
-    let subjects = json!([{"kind": "ServiceAccount", "name": "limited", "namespace": namespace}]);
-    let binding = json!({
-        "apiVersion": version, "kind": "RoleBinding", "metadata": {"name": "maps"}, "subjects": subjects,
-        "roleRef": {"apiGroup": group, "kind": "Role", "name": "maps"},
-    });
-    api.create(&format!("{rbac}/rolebindings"), &binding).await;
+    grant(namespace, "maps", rules).await;
     let accounts = format!("/api/v1/namespaces/{namespace}/serviceaccounts");
     api.create(&accounts, &json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "limited"}}))
         .await;
@@ -400,4 +475,98 @@ async fn missing_rights_are_named_before_anything_fails_for_them() {
     assert!(!obstacles.contains("configmaps"), "what it may do is not named: {obstacles}");
     let restored = summary(&rig.restore(&plan, &kubeconfig).run().await.expect(3));
     assert_eq!(items(&restored), [2, 0, 0, 0, 1], "{restored:#}");
+}
+
+/// What is in the way, sorted.
+fn told(summary: &Value) -> Vec<String> {
+    let all = summary["obstacles"].as_array().unwrap().iter();
+    let mut told: Vec<_> = all.map(|obstacle| obstacle["what"].as_str().unwrap().to_string()).collect();
+    told.sort();
+    told
+}
+
+/// A database's dump would be fetched before it is known that nobody may enter its pod.
+#[tokio::test]
+async fn missing_rights_are_named_for_steps_that_write_no_objects() {
+    let (rig, namespace) = (Rig::new().await, shared().namespace("step-rights").await);
+    fill(&namespace, 1).await;
+    rig.back_up(&shared().kubeconfig, &only(&namespace)).await;
+    let kubeconfig = limited(&rig, &namespace).await;
+    let workload = |kind: &str, name: &str| format!("{{kind: {kind}, namespace: {namespace}, name: {name}}}");
+    let (web, set) = (workload("Deployment", "web"), workload("StatefulSet", "prometheus"));
+    let pod = format!("pod: {{namespace: {namespace}, selector: app=db}}");
+    let plan = rig.plan(&format!(
+        "[{{name: down, scale: {{workloads: [{web}], to: zero}}}}, \
+          {{name: up, scale: {{workloads: [{web}], to: former}}}}, \
+          {{name: db, command: {{source: dump, {pod}, run: [cat], scale: [{web}]}}}}, \
+          {{name: metrics, prometheus: {{source: metrics, pod: {{workload: {set}, claim: data}}}}}}, \
+          {{name: ready, gate: {{kind: Deployment}}}}, \
+          {{name: asks, gate: {{command: {{{pod}, run: [\"true\"]}}}}}}, \
+          {{name: dns, manual: {{title: x, check: {{kind: Pod, namespaces: {{include: [{namespace}]}}}}}}}}, \
+          {{name: other, when: {{source: nowhere}}, command: {{source: nowhere, {pod}, run: [cat]}}}}]"
+    ));
+    let dry = async || summary(&rig.restore(&plan, &kubeconfig).arg("--dry-run").run().await);
+    let (web, set) = (format!("deployments.apps/{namespace}/web"), format!("statefulsets.apps/{namespace}/prometheus"));
+    let (pods, exec) = (format!("pods (in {namespace})"), format!("pods/exec (in {namespace})"));
+    let everywhere = "deployments.apps (cluster-wide)".to_string();
+    let mut expected: Vec<String> = [
+        ("down", "get", &web),
+        ("down", "list", &pods),
+        ("down", "patch", &web),
+        ("up", "get", &web),
+        ("up", "patch", &web),
+        ("db", "create", &exec),
+        ("db", "get", &format!("{web}, {exec}")),
+        ("db", "list", &pods),
+        ("db", "patch", &web),
+        ("metrics", "create", &format!("{pods}, {exec}")),
+        ("metrics", "delete", &pods),
+        ("metrics", "get", &format!("persistentvolumeclaims/{namespace}/data, {pods}, {exec}, {set}")),
+        ("metrics", "list", &pods),
+        ("metrics", "patch", &set),
+        ("ready", "list", &everywhere),
+        ("asks", "create", &exec),
+        ("asks", "get", &exec),
+        ("asks", "list", &pods),
+        ("dns", "list", &pods),
+    ]
+    .map(|(step, verb, what)| format!("the log-in may not {verb} {what}, which step {step} does"))
+    .into();
+    expected.sort();
+    let first = dry().await;
+    assert_eq!(told(&first), expected);
+    assert!(first["obstacles"].as_array().unwrap().iter().all(|obstacle| obstacle["severity"] == "fails"), "{first:#}");
+
+    // Rights to one object are enough for a step that names it.
+    let rule = |group: &str, resource: &str, verbs: &[&str]| json!({"apiGroups": [group], "resources": [resource], "verbs": verbs});
+    let mut one = rule("apps", "deployments", &["get", "patch"]);
+    one["resourceNames"] = json!(["web"]);
+    let rules = json!([
+        one,
+        rule("apps", "statefulsets", &["get", "patch"]),
+        rule("", "pods", &["list", "create", "get", "delete"]),
+        rule("", "pods/exec", &["create", "get"]),
+        rule("", "persistentvolumeclaims", &["get"]),
+    ]);
+    grant(&namespace, "steps", rules).await;
+    let rest = format!("the log-in may not list {everywhere}, which step ready does");
+    eventually("the rights are there", async || told(&dry().await) == [rest.clone()]).await;
+}
+
+#[tokio::test]
+async fn a_log_in_that_may_not_look_for_webhooks_or_go_round_them_is_told_so() {
+    let (rig, namespace) = (Rig::new().await, shared().namespace("hook-rights").await);
+    fill(&namespace, 1).await;
+    let kubeconfig = limited(&rig, &namespace).await;
+    rig.back_up(&shared().kubeconfig, &only(&namespace)).await;
+    let plan = rig.plan(MAPS);
+    let dry = async |policy: &str| {
+        let restore = rig.restore(&plan, &kubeconfig).args(["--dry-run", "--webhooks", policy]);
+        told(&summary(&restore.run().await.expect_success()))
+    };
+    let both = ["mutating", "validating"]
+        .map(|which| format!("{which}webhookconfigurations.admissionregistration.k8s.io (cluster-wide)"));
+    let may_not = |verb: &str| format!("the log-in may not {verb} {}", both.join(", "));
+    assert_eq!(dry("wait").await, [may_not("list")]);
+    assert_eq!(dry("goAround").await, ["get", "list", "update"].map(may_not));
 }

@@ -203,6 +203,71 @@ async fn a_manual_step_is_confirmed_from_another_terminal_or_another_machine() {
     }
 }
 
+/// Reports tell machine's time from people's: a step that was cut off had its part in it.
+#[tokio::test]
+async fn people_have_taken_their_time_also_where_it_was_cut_off() {
+    let (rig, _) = backed_up("cut-off").await;
+    let restore = rig.restore(&rig.plan(ASKS), &shared().kubeconfig).arg("--await-ack").start().await;
+    restore.says("from elsewhere: ckbackup ack ").await;
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    restore.signal("INT");
+    let summary = summary(&restore.finish().await.expect(130));
+    let asked = step(&summary, "dns");
+    assert_eq!((asked["status"].as_str(), asked["note"].as_str()), (Some("failed"), Some("stopped in the middle")));
+    let seconds = |key: &str| asked[key].as_f64().unwrap();
+    assert!(seconds("peopleSeconds") >= 1.0 && seconds("seconds") >= seconds("peopleSeconds"), "{asked:#}");
+    assert!(asked["started"].as_str() < asked["ended"].as_str(), "{asked:#}");
+}
+
+/// Goes on with a restore that waits for a person, until it is cut off a while later.
+async fn cut_off_while_it_waits(restore: Ckbackup) -> Value {
+    let running = restore.start().await;
+    running.says("from elsewhere: ckbackup ack ").await;
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    running.signal("INT");
+    summary(&running.finish().await.expect(130))
+}
+
+/// Begin, prediction, first opening and times are those of all runs, not of the last look.
+#[tokio::test]
+async fn a_resumed_restore_tells_the_numbers_of_all_its_runs() {
+    let (rig, _) = backed_up("numbers").await;
+    let steps = "[{name: maps, apply: {kinds: [ConfigMap]}}, \
+        {name: open, after: [maps], gate: {kind: Namespace, condition: Active, labels: kubernetes.io/metadata.name=default}}, \
+        {name: dns, after: [open], manual: {title: Point DNS at it}}]";
+    let plan = rig.plan(&format!("{steps}\n  usable: open"));
+    let again = || resume(&rig, "restore --resume --await-ack", &shared().kubeconfig);
+    let first = cut_off_while_it_waits(rig.restore(&plan, &shared().kubeconfig).arg("--await-ack")).await;
+    let second = cut_off_while_it_waits(again()).await;
+    let running = again().args(["--report-dir", "report"]).start().await;
+    running.says("from elsewhere: ckbackup ack ").await;
+    rig.ckbackup("ack latest dns --by Ada").run().await.expect_success();
+    let third = summary(&running.finish().await.expect_success());
+
+    let resumed = [&first, &second, &third].map(|summary| summary["resumed"].as_bool());
+    assert_eq!(resumed, [Some(false), Some(true), Some(true)]);
+    for key in ["predictedSeconds", "criticalPath"] {
+        assert_eq!(third[key], first[key], "{key}");
+    }
+    for name in ["maps", "open"] {
+        let (before, after) = (step(&first, name), step(&third, name));
+        assert_eq!((&after["started"], &after["ended"]), (&before["started"], &before["ended"]), "{after:#}");
+        assert_eq!((&after["items"], after["runs"].as_array().unwrap().len()), (&before["items"], 3), "{after:#}");
+        assert!(after["seconds"].as_f64() >= before["seconds"].as_f64(), "{after:#}");
+    }
+    let dns = step(&third, "dns");
+    assert_eq!(dns["started"], step(&first, "dns")["started"], "{dns:#}");
+    assert_eq!(dns["runs"].as_array().unwrap().len(), 3, "{dns:#}");
+    let all = ["peopleSeconds", "seconds"].map(|key| dns[key].as_f64().unwrap());
+    assert!(all[0] >= 2.4 && all[1] >= all[0] && third["seconds"].as_f64().unwrap() > all[1], "{third:#}");
+    let usable = [&first, &second, &third].map(|summary| summary["rto"]["usableSeconds"].as_f64().unwrap());
+    assert!((usable[1] - usable[0]).abs() < 1.0 && usable[1] == usable[2], "{usable:?}");
+
+    let report: Value = serde_json::from_slice(&std::fs::read(rig.path("report/report.json")).unwrap()).unwrap();
+    let time = |value: &Value| value.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    assert!(time(&report["started"]) <= time(&step(&first, "maps")["started"]), "{report:#}");
+}
+
 #[tokio::test]
 async fn a_refused_step_stops_what_comes_after_it_and_a_resumed_restore_asks_again() {
     let (rig, _) = backed_up("refused").await;
@@ -273,7 +338,9 @@ async fn steps_are_chosen_and_left_out_with_a_reason() {
     let status = |summary: &Value, name: &str| step(summary, name)["status"].as_str().unwrap().to_string();
 
     let from = summary(&restore("--from|dns").run().await.expect_success());
-    assert_eq!(["maps", "dns", "rest"].map(|name| status(&from, name)), ["leftOut", "done", "done"]);
+    assert_eq!(["maps", "dns", "rest"].map(|name| status(&from, name)), ["leftOut", "leftOut", "done"]);
+    let notes = ["maps", "dns"].map(|name| step(&from, name)["note"].as_str().unwrap());
+    assert_eq!(notes, ["the restore begins with dns (--from)", "nobody did it: Point DNS at it"]);
     let only = summary(&restore("--only|maps").run().await.expect_success());
     assert_eq!(["maps", "dns", "rest"].map(|name| status(&only, name)), ["done", "leftOut", "leftOut"]);
     let skip = summary(&restore("--skip|dns|--reason|DNS is a wildcard").run().await.expect_success());
@@ -310,7 +377,7 @@ async fn a_step_is_tried_again_has_its_time_and_its_failure_may_not_matter() {
         (maps["status"].as_str(), maps["tries"].as_u64(), maps["items"]["created"].as_u64()),
         (Some("done"), Some(2), Some(5))
     );
-    assert_eq!(step(&summary, "never")["note"], "not done within 1s");
+    assert_eq!(step(&summary, "never")["note"], "no Deployment is selected by the gate after 1s");
     assert_eq!(
         (step(&summary, "rest")["status"].as_str(), step(&summary, "absent")["status"].as_str()),
         (Some("done"), Some("leftOut"))

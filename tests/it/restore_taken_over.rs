@@ -106,8 +106,12 @@ async fn a_request_that_may_have_been_done_is_not_sent_again_by_itself() {
     let id = id_of(&rig, &running).await;
     rig.ckbackup(&format!("ack {id} wait")).run().await.expect_success();
     assert_eq!(running.finish().await.killed_by(), Some(9));
-    for _ in 0..2 {
-        let refused = resume(&rig, &format!("{id} --await-ack")).run().await.expect(3);
+    // Another machine knows of it, too.
+    for elsewhere in [true, false] {
+        let again = resume(&rig, &format!("{id} --await-ack"));
+        let state = rig.path("another-machine");
+        let again = if elsewhere { again.env("CKBACKUP_STATE_DIR", state) } else { again };
+        let refused = again.run().await.expect(3);
         let told = summary(&refused);
         assert!(step(&told, "order")["note"].as_str().unwrap().contains("see whether it has arrived"), "{told:#}");
     }
@@ -115,6 +119,31 @@ async fn a_request_that_may_have_been_done_is_not_sent_again_by_itself() {
     let skip = resume(&rig, &format!("{id} --await-ack --skip order --reason arrived"));
     let done = summary(&skip.run().await.expect_success());
     assert_eq!(step(&done, "order")["status"], "leftOut");
+}
+
+/// The vault takes no journal until the restore was killed: then only its machine knows how it began.
+#[tokio::test]
+async fn a_restore_that_goes_on_brings_into_the_vault_what_only_its_machine_knows() {
+    let rig = backed_up("had-no-vault").await;
+    std::fs::write(restores(&rig), "in the way").unwrap();
+    let waiting = rig.restore(&rig.plan(ASKS), &shared().kubeconfig).arg("--await-ack").start().await;
+    waiting.says("from elsewhere: ckbackup ack ").await;
+    waiting.says("the journal cannot be stored in the vault, it is on this machine only").await;
+    waiting.signal("KILL");
+    waiting.finish().await;
+    std::fs::remove_file(restores(&rig)).unwrap();
+
+    let second = resume(&rig, "--await-ack").start().await;
+    let id = id_of(&rig, &second).await;
+    second.signal("KILL");
+    second.finish().await;
+    let elsewhere = resume(&rig, &format!("{id} --await-ack")).env("CKBACKUP_STATE_DIR", rig.path("another-machine"));
+    let third = elsewhere.start().await;
+    third.says("from elsewhere: ckbackup ack ").await;
+    let words = format!("ack {id} dns --by Ada");
+    rig.reading(&words).env("CKBACKUP_STATE_DIR", rig.path("another-machine")).run().await.expect_success();
+    let done = summary(&third.finish().await.expect_success());
+    assert_eq!((done["status"].as_str(), items(&done)[0]), (Some("complete"), 5), "{done:#}");
 }
 
 /// On another machine the plan's folder is not there: what would be written beside it would be lost with what was unpacked.

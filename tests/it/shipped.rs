@@ -112,9 +112,13 @@ fn commands(document: &str) -> Vec<String> {
 }
 
 /// The words of a command, without its comment and what is done with its output.
-fn words(command: &str) -> Vec<&str> {
+/// What the shell would hand over; what it would put in place of `$(…)` is some word.
+fn words(command: &str) -> Vec<String> {
     let command = command.split(" #").next().unwrap().split(" | ").next().unwrap().split(" > ").next().unwrap();
-    command.split_whitespace().skip(1).collect()
+    let mut parts = command.split("$(");
+    let first = parts.next().unwrap().to_string();
+    let command = parts.fold(first, |text, part| text + "word" + part.split_once(')').map_or("", |(_, rest)| rest));
+    command.split_whitespace().skip(1).map(String::from).collect()
 }
 
 #[test]
@@ -123,6 +127,7 @@ fn commands_are_found_in_blocks_and_in_lines() {
         commands("Run `ckbackup list` now.\n```sh\nckbackup restore -f P \\\n  --yes   # all\nls\n```\n`ls` x\n");
     assert_eq!(found, ["ckbackup list", "ckbackup restore -f P    --yes   # all"]);
     assert_eq!(words(&found[1]), ["restore", "-f", "P", "--yes"]);
+    assert_eq!(words("ckbackup list --to a/$(date -u +%s)/b"), ["list", "--to", "a/word/b"]);
 }
 
 /// `--help` behind them shows that the words before it are understood, without doing anything.

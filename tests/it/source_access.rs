@@ -27,8 +27,8 @@ async fn create_reader(api: &Api, namespace: &str, resources: &[&str]) {
     api.create(&format!("{rbac}/clusterrolebindings"), &binding).await;
 }
 
-/// A token of `reader`; one that is bound to a Secret dies with it.
-async fn token(api: &Api, namespace: &str, bound_to: Option<&str>) -> String {
+/// A token of the service account `reader`; one that is bound to a Secret dies with it.
+pub async fn token(api: &Api, namespace: &str, bound_to: Option<&str>) -> String {
     let mut request = object("authentication.k8s.io/v1", "TokenRequest", json!({}));
     request["spec"] = json!({"expirationSeconds": 3600, "audiences": null});
     if let Some(secret) = bound_to {
@@ -155,7 +155,7 @@ async fn a_pods_own_account_is_used_where_there_is_no_kubeconfig() {
     assert!(outside.stderr.contains("hint: set KUBECONFIG"), "{outside}");
 }
 
-fn kubeconfig_with_token_file(scratch: &Scratch, proxy: &FaultProxy, token_file: &Path) -> std::path::PathBuf {
+pub fn kubeconfig_with_token_file(scratch: &Scratch, proxy: &FaultProxy, token_file: &Path) -> std::path::PathBuf {
     let plain = write_kubeconfig(scratch, "token-file", proxy.url(), proxy.ca_pem(), "");
     let mut config: Value = serde_json::from_slice(&std::fs::read(&plain).unwrap()).unwrap();
     config["users"][0]["user"] = json!({"tokenFile": token_file});

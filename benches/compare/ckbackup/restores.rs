@@ -61,7 +61,7 @@ pub fn drill(bench: &Bench, place: &Place) -> Result<Backup> {
 /// The same by another plan, and recorded in the vault, so that the next one knows of it.
 pub fn drill_recorded(bench: &Bench, place: &Place, plan: &Path) -> Result<Backup> {
     let mut command = drilling(bench, place, plan)?;
-    command.arg("--attest").arg(bench.keys.join("on-call/signing_key"));
+    command.arg("--attest").arg(bench.keys.join("keeper/attesting_key"));
     summarised(&mut command)
 }
 
@@ -104,5 +104,5 @@ fn journalled(state: &Path) -> u64 {
     };
     let journal = std::fs::read_to_string(restore.path().join("journal.jsonl")).unwrap_or_default();
     let entries = journal.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    entries.filter(|entry| entry["entry"] == "batch").filter_map(|batch| batch["count"].as_u64()).sum()
+    entries.filter_map(|entry| entry["batch"]["count"].as_u64()).sum()
 }

@@ -36,8 +36,8 @@ pub struct DemoArgs {
 }
 
 /// The demo's parts: where things lie, and who is told.
-struct Demo<'a> {
-    global: &'a Global,
+struct Demo {
+    global: Global,
     dir: PathBuf,
     assets: PathBuf,
     begin: Instant,
@@ -54,8 +54,8 @@ pub async fn run(args: &DemoArgs, global: &Global) -> Outcome {
     }
 }
 
-impl<'a> Demo<'a> {
-    fn new(args: &DemoArgs, global: &'a Global) -> Result<Self> {
+impl Demo {
+    fn new(args: &DemoArgs, global: &Global) -> Result<Self> {
         let assets = args.assets.clone().or_else(|| global.variable("KUBEBUILDER_ASSETS").map(PathBuf::from));
         let assets = assets.ok_or_else(|| {
             Error::usage("the demo needs the programs etcd and kube-apiserver")
@@ -67,6 +67,7 @@ impl<'a> Demo<'a> {
         if dir.exists() {
             return Err(Error::usage(format!("{} exists already", dir.display())).hint("name a new folder with --dir"));
         }
+        let global = global.with_state_folder(dir.join("state"));
         Ok(Demo { global, dir, assets, begin: Instant::now() })
     }
 
@@ -162,13 +163,26 @@ impl<'a> Demo<'a> {
         let file = |name: &str| path_text(&self.dir.join(name));
         self.verb(&["keygen", "--dir", &file("keys/drill"), "--only", "attesting", "--principal", "drill@workload-1"])
             .await?;
+        self.say(
+            "$ cat $DEMO/keys/on-call/allowed_signers $DEMO/keys/drill/allowed_attesters > $DEMO/keys/allowed_signers"
+                .into(),
+        );
+        self.trust_both()?;
         let (plan, vault) = (file("restore-plans/workload-cluster.yaml"), format!("file://{}", file("vault")));
-        let (identity, signers) = (file("keys/on-call/identity.txt"), file("keys/on-call/allowed_signers"));
+        let (identity, signers) = (file("keys/on-call/identity.txt"), file("keys/allowed_signers"));
         let (key, report, assets) = (file("keys/drill/attesting_key"), file("drill"), path_text(&self.assets));
         let known = ["--vault", &vault, "--signers", &signers, "--identity", &identity, "--attest", &key];
         let drill = ["drill", "run", "-f", &plan, "--target", "sandbox", "--assets", &assets, "--report-dir", &report];
         self.verb(&[&drill[..], &known[..]].concat()).await?;
-        self.verb(&["report", "verify", &report, "--signers", &file("keys/drill/allowed_attesters")]).await
+        self.verb(&["report", "verify", &report, "--signers", &signers]).await
+    }
+
+    /// Those who make backups, and those who prove them.
+    fn trust_both(&self) -> Result<()> {
+        let keys = self.dir.join("keys");
+        let read = |file: &str| std::fs::read_to_string(keys.join(file)).context(|| format!("read {file}"));
+        let both = read("on-call/allowed_signers")? + &read("drill/allowed_attesters")?;
+        std::fs::write(keys.join("allowed_signers"), both).context(|| "write the trusted signers".into())
     }
 
     /// Runs a verb as if it had been typed.
@@ -177,7 +191,7 @@ impl<'a> Demo<'a> {
         self.say(format!("$ ckbackup {shown}"));
         let line = ["ckbackup"].iter().chain(words);
         let cli = Cli::try_parse_from(line).map_err(|e| Error::failed(format!("run {shown}")).because(e))?;
-        let code = Box::pin(dispatch(cli.verb, self.global)).await?;
+        let code = Box::pin(dispatch(cli.verb, &self.global)).await?;
         match code {
             DONE => Ok(()),
             code => Err(Error::failed(format!("ckbackup {} ended with exit code {code}", words[0]))

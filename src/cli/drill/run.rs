@@ -18,11 +18,11 @@ use crate::cli::restore::begin::{learn, refuse_unanswered};
 use crate::cli::restore::report::refuse_folder;
 use crate::cli::restore::sites::{self, Opened};
 use crate::cli::restore::{live, person};
-use crate::cli::shared::{AttestArgs, ClusterArgs, OpeningArgs, PeopleArgs};
+use crate::cli::shared::{ActionsArgs, AttestArgs, ClusterArgs, OpeningArgs, PeopleArgs};
 use crate::cli::words::{count, span};
 use crate::cli::{DONE, Global, Outcome, Output};
 use crate::clock::SystemClock;
-use crate::config::{self, Conflict, Name, RestorePlan};
+use crate::config::{self, Conflict, CorrectiveAction, Name, RestorePlan};
 use crate::drill::comparison::{Difference, Way, with_cluster};
 use crate::drill::report::{Account, report};
 use crate::error::{Context, Kind, Result};
@@ -30,7 +30,7 @@ use crate::reader::{Counted, append_record, attest};
 use crate::report::model::{
     ErasureStatus, ExerciseKind, ExerciseReport, Proved, TargetKind, Verdict, VerificationKind, VerificationOutcome,
 };
-use crate::report::{Report, record_of, write_folder};
+use crate::report::{Report, actions_at, record_of, write_folder};
 use crate::restore::{Earlier, Experience, Journal, Restore, RestoreStatus, Restored, Site};
 use crate::vault::attestation::Level;
 use crate::vault::signature::Signer;
@@ -63,8 +63,11 @@ pub struct RunArgs {
     #[arg(long)]
     pub keep: bool,
     /// Write the report into this folder: JSON, signed where --attest is given, HTML, Markdown and JUnit
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help_heading = "Report")]
     pub report_dir: Option<PathBuf>,
+    /// What is still to be done, for the report.
+    #[command(flatten)]
+    pub actions: ActionsArgs,
     /// The backup: an id, or the newest complete one whose signature holds; for a plan with several targets: NAME=ID
     #[arg(long, value_name = "ID", default_value = "latest")]
     pub backup: Vec<String>,
@@ -118,6 +121,7 @@ pub(super) async fn run(args: &RunArgs, global: &Global) -> Outcome {
 
 async fn drill(args: &RunArgs, global: &Global) -> Result<(ExerciseReport, bool)> {
     let mut play = Play::begin(args)?;
+    let actions = args.actions.read()?;
     let mut plan = config::read_plan(&args.file, args.plan.as_deref())?;
     if args.target == DrillTarget::Namespace {
         plan = DrillNamespace::wanted(args)?.plan(&plan)?;
@@ -125,7 +129,7 @@ async fn drill(args: &RunArgs, global: &Global) -> Result<(ExerciseReport, bool)
     let plan = Arc::new(plan);
     let identities = args.opening.identity.require(global).await?;
     let signers = args.opening.trust.read(global)?;
-    let signer = args.attest.read(global)?;
+    let signer = args.attest.read_for(signers.as_ref(), global)?;
     refuse_folder(args.report_dir.as_deref())?;
     let (vault, cluster) = args.opening.open(Some(&plan), global).await?;
     let chosen = sites::choose_all(&plan, &vault, &cluster, &args.backup, signers.as_ref(), global).await?;
@@ -147,7 +151,7 @@ async fn drill(args: &RunArgs, global: &Global) -> Result<(ExerciseReport, bool)
     let struck = staged.strike(args.keep, global).await;
     let rehearsed = rehearsed?;
     struck?;
-    finish(&plan, rehearsed, &play, &used_recipients, signer.as_ref(), args, global).await
+    finish(&plan, rehearsed, &play, &used_recipients, signer.as_ref(), actions, args, global).await
 }
 
 /// A drill that was run, and not yet told.
@@ -249,12 +253,14 @@ async fn compare(
     Ok(comparisons)
 }
 
+#[allow(clippy::too_many_arguments, reason = "each stands in the report")]
 async fn finish(
     plan: &RestorePlan,
     rehearsed: Rehearsed,
     play: &Play,
     recipients: &[String],
     signer: Option<&Signer>,
+    actions: Vec<CorrectiveAction>,
     args: &RunArgs,
     global: &Global,
 ) -> Result<(ExerciseReport, bool)> {
@@ -275,7 +281,7 @@ async fn finish(
         keys: keys(&all, recipients, signer),
         comparisons,
         checks: play.checks.clone(),
-        actions: Vec::new(),
+        actions: actions_at(actions, finished),
     })?;
     report.scenario = play.scenario(report.verdict.is_good());
     if args.target == DrillTarget::Namespace && args.keep {

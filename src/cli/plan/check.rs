@@ -21,23 +21,26 @@ struct Report {
     limit_seconds: f64,
     /// What a person should look at.
     findings: Vec<String>,
+    /// Whether something of the backup would not come back: the exit code says so to programs.
+    #[serde(skip)]
+    lacks: bool,
 }
 
 /// Checks, and prints what a person should look at; exits with 3 where something of the backup would not come back.
 pub(super) async fn run(args: &LookArgs, global: &Global) -> Outcome {
     let looked_at = look(args, global).await?;
     let (missing, other) = (not_taken(&looked_at), doubtful(&looked_at));
-    let lacks = !missing.is_empty();
     let report = Report {
         plan: looked_at.plan.name.to_string(),
         version: looked_at.plan.version(),
         steps: looked_at.plan.steps.len(),
         predicted_seconds: looked_at.forecast.finish_seconds,
         limit_seconds: looked_at.forecast.limit_seconds,
+        lacks: !missing.is_empty(),
         findings: missing.into_iter().chain(other).collect(),
     };
     global.print(&report, |form| human(&report, form))?;
-    Ok(if lacks { Kind::Incomplete.exit_code() } else { DONE })
+    Ok(if report.lacks { Kind::Incomplete.exit_code() } else { DONE })
 }
 
 /// What the backup holds and no step puts back.
@@ -90,6 +93,29 @@ fn human(report: &Report, form: Output) -> String {
     let mut text: String = report.findings.iter().map(|finding| format!("{finding}\n")).collect();
     let (finish, limit) = (span(report.predicted_seconds), span(report.limit_seconds));
     let (plan, steps) = (&report.plan, report.steps);
-    text.push_str(&format!("plan {plan} is sound: {steps} steps, done after {finish} of {limit}\n"));
+    let verdict = if report.lacks { "leaves out what the backup holds, see above" } else { "is sound" };
+    text.push_str(&format!("plan {plan} {verdict}: {steps} steps, done after {finish} of {limit}\n"));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_is_called_sound_only_where_all_of_the_backup_comes_back() {
+        let report = |lacks: bool| Report {
+            plan: "all".into(),
+            version: "0".into(),
+            steps: 3,
+            predicted_seconds: 60.0,
+            limit_seconds: 14400.0,
+            findings: vec!["2 secrets of the backup come back with no step".into()],
+            lacks,
+        };
+        let words = |lacks| human(&report(lacks), Output::Table);
+        assert!(words(false).ends_with("\nplan all is sound: 3 steps, done after 1m of 4h\n"), "{}", words(false));
+        let lacking = "\nplan all leaves out what the backup holds, see above: 3 steps, done after 1m of 4h\n";
+        assert!(words(true).ends_with(lacking), "{}", words(true));
+    }
 }

@@ -6,9 +6,9 @@ use clap::Args;
 use jiff::civil::Date;
 use serde::Serialize;
 
-use crate::cli::shared::{LocationArgs, TrustArgs};
+use crate::cli::shared::{ActionsArgs, LocationArgs, TrustArgs};
 use crate::cli::{DONE, Global, Outcome, Output};
-use crate::config::{ClusterName, read_actions};
+use crate::config::ClusterName;
 use crate::error::{Error, Kind, Result};
 use crate::report::model::{Gap, QuarterReport};
 use crate::report::{QuarterInput, Report, markdown, quarter_report, read_cluster, write_folder};
@@ -23,14 +23,13 @@ pub(super) struct QuarterArgs {
     /// The last day that is counted, such as 2026-11-25 [default: the last one of the quarter, or else yesterday]
     #[arg(long, value_name = "DAY")]
     through: Option<Date>,
-    /// Corrective actions that somebody keeps a list of: a file of `kind: Actions`
-    #[arg(long, value_name = "FILE")]
-    actions: Option<PathBuf>,
+    #[command(flatten)]
+    actions: ActionsArgs,
     /// Write report.json, report.html and report.md into this folder; otherwise Markdown goes to standard output
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help_heading = "Report")]
     report_dir: Option<PathBuf>,
     /// Sign the report with this key
-    #[arg(long, value_name = "KEY", requires = "report_dir")]
+    #[arg(long, value_name = "KEY", help_heading = "Report", requires = "report_dir")]
     signing_key: Option<PathBuf>,
     /// Only this cluster; again for more
     #[arg(long = "cluster", value_name = "NAME", help_heading = "Vault")]
@@ -58,7 +57,7 @@ pub(super) async fn run(args: &QuarterArgs, global: &Global) -> Outcome {
     let through = last_day(quarter, args.through, global)?;
     let signers = args.trust.read(global)?;
     let signer = args.signing_key.as_deref().map(Signer::read).transpose()?;
-    let actions = args.actions.as_deref().map(read_actions).transpose()?.unwrap_or_default();
+    let actions = args.actions.read()?;
     let vault = args.location.open(None, global).await?;
     let names = match args.clusters.is_empty() {
         true => vault.clusters().await?,

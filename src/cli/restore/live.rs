@@ -85,7 +85,7 @@ impl View {
         }
     }
 
-    /// `7 of 23 steps · 12,000 objects, 1,900/s · done in 1h12m of 4h: on course (secrets)`
+    /// `7 of 23 steps · 12,000 objects, 1,900/s · 10m left, done 1h12m into 4h: on course (secrets)`
     fn text(&self, forecast: &Forecast) -> String {
         let mut parts = vec![format!("{} of {} steps", self.ended, self.steps)];
         let done = self.items.total();
@@ -107,13 +107,17 @@ impl View {
     }
 }
 
-/// `done in 1h12m of 4h: at risk (secrets)`
+/// `10m left, done 1h12m into 4h: at risk (secrets)`: the clock began with the incident.
 fn course_words(forecast: &Forecast) -> String {
     let (finish, limit) =
         (span(forecast.usable_seconds.unwrap_or(forecast.finish_seconds)), span(forecast.limit_seconds));
     let what = if forecast.usable_seconds.is_some() { "usable" } else { "done" };
     let by = forecast.decided_by.as_ref().map(|step| format!(" ({step})")).unwrap_or_default();
-    format!("{what} in {finish} of {limit}: {}{by}", forecast.course)
+    let left = match forecast.left_seconds > 0.0 {
+        true => format!("{} left, ", span(forecast.left_seconds)),
+        false => String::new(),
+    };
+    format!("{left}{what} {finish} into {limit}: {}{by}", forecast.course)
 }
 
 /// One line that stands below the bars of the steps.
@@ -183,6 +187,7 @@ mod tests {
         let forecast = Forecast {
             finish_seconds: 4320.0,
             usable_seconds: None,
+            left_seconds: 600.0,
             limit_seconds: 14400.0,
             course: Course::AtRisk,
             critical_path: vec![],
@@ -190,7 +195,7 @@ mod tests {
         };
         assert_eq!(
             view.text(&forecast),
-            "1 of 3 steps · 1,200 objects, 0/s · done in 1h12m of 4h: at risk (secrets) · waits for dns: Point DNS at it (network)"
+            "1 of 3 steps · 1,200 objects, 0/s · 10m left, done 1h12m into 4h: at risk (secrets) · waits for dns: Point DNS at it (network)"
         );
         assert!(!view.has_turned(&forecast), "the first look is no turn");
         assert!(view.has_turned(&Forecast { course: Course::Late, ..forecast }));

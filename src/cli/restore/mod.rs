@@ -16,7 +16,7 @@ use clap::{ArgGroup, Args};
 use jiff::Timestamp;
 
 use self::begin::Begun;
-use super::shared::{AttestArgs, ClusterArgs, OpeningArgs, PeopleArgs};
+use super::shared::{ActionsArgs, AttestArgs, ClusterArgs, OpeningArgs, PeopleArgs};
 use super::words::{count, counted};
 use super::{DONE, Global, Outcome};
 use crate::clock::SystemClock;
@@ -24,7 +24,7 @@ use crate::cluster::Cluster;
 use crate::config::{Conflict, RestorePlan, WebhookPolicy, parse_duration};
 use crate::error::{Context, Error, Kind, Result};
 use crate::reader::OpenBackup;
-use crate::restore::{Event, Restore, RestoreStatus, RestoreSummary, Restored, StateFolder};
+use crate::restore::{Event, Restore, RestoreStatus, RestoreSummary, Restored};
 use crate::vault::manifest::Status;
 
 const EXAMPLES: &str = "\
@@ -90,6 +90,9 @@ pub struct RestoreArgs {
     /// Write a report of the restore into this folder: JSON, signed where --attest is given, HTML, Markdown and JUnit
     #[arg(long, value_name = "DIR", help_heading = "Report")]
     pub report_dir: Option<PathBuf>,
+    /// What is still to be done, for the report.
+    #[command(flatten)]
+    pub actions: ActionsArgs,
     /// Who was there.
     #[command(flatten)]
     pub people: PeopleArgs,
@@ -109,6 +112,7 @@ pub struct RestoreArgs {
 
 /// Restores, and prints the summary.
 pub async fn run(args: &RestoreArgs, global: &Global) -> Outcome {
+    let actions = args.actions.read()?;
     let prepare = async {
         match &args.resume {
             Some(which) => resume::resume(which, args, global).await,
@@ -122,12 +126,12 @@ pub async fn run(args: &RestoreArgs, global: &Global) -> Outcome {
         begun = prepare => begun?,
     };
     announce(&begun, args, global);
-    let started = global.now();
+    let started = begun.earlier.since.unwrap_or_else(|| global.now());
     let Restored { summary, broken } = restore(&begun, args, global).await?;
     global.print(&summary, |form| summary::human(&summary, form))?;
     if !args.dry_run {
         // What was restored counts more than that it cannot be reported.
-        let told = report::tell(&begun, &summary, started, args, global).await;
+        let told = report::tell(&begun, &summary, started, actions, args, global).await;
         if let Err(e) = told {
             let e = e.within("report the restore");
             global.error(e.one_line(), e.hint_text());
@@ -249,16 +253,6 @@ fn judge(summary: &RestoreSummary, global: &Global) -> Outcome {
         RestoreStatus::DryRun if !summary.failures.is_empty() => Ok(Kind::Incomplete.exit_code()),
         RestoreStatus::Complete if !summary.rto.met => Ok(Kind::PastRto.exit_code()),
         RestoreStatus::Complete | RestoreStatus::DryRun => Ok(DONE),
-    }
-}
-
-impl Global {
-    /// Where this user's restores are written down [CKBACKUP_STATE_DIR; else below XDG_STATE_HOME; else ~/.local/state].
-    pub(super) fn state_folder(&self) -> StateFolder {
-        let own = self.variable("CKBACKUP_STATE_DIR").map(PathBuf::from);
-        let base = self.variable("XDG_STATE_HOME").map(PathBuf::from);
-        let home = || std::env::home_dir().unwrap_or_else(std::env::temp_dir).join(".local/state");
-        StateFolder::new(own.unwrap_or_else(|| base.unwrap_or_else(home).join("ckbackup")))
     }
 }
 

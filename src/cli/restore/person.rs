@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::cli::screen;
 use crate::config::Manual;
-use crate::restore::{Decision, Operator};
+use crate::restore::{Confirmation, Decision, Operator};
 
 /// The person, or whoever answers in their place.
 pub(in crate::cli) struct Person {
@@ -29,7 +29,7 @@ impl Person {
 
 #[async_trait]
 impl Operator for Person {
-    async fn confirm(&self, step: &str, manual: &Manual) -> bool {
+    async fn confirm(&self, step: &str, manual: &Manual) -> Confirmation {
         let alone = self.asked.lock().await;
         let role = manual.role.as_ref().map(|role| format!("for {role}")).into_iter();
         let minutes = manual.minutes.map(|minutes| format!("about {minutes} min")).into_iter();
@@ -45,14 +45,15 @@ impl Operator for Person {
         }
         if self.yes {
             screen::line("taken as done (--yes)");
-            return true;
+            return Confirmation::TakenAsDone;
         }
         if let Some(restore) = &self.restore {
             screen::line(&format!("from elsewhere: ckbackup ack {restore} {step}"));
         }
-        match ask("done? [yes/no] ", &[("yes", true), ("y", true), ("no", false), ("n", false)]).await {
+        let (done, refused) = (Confirmation::Done, Confirmation::Refused);
+        match ask("done? [yes/no] ", &[("yes", done), ("y", done), ("no", refused), ("n", refused)]).await {
             Some(answer) => answer,
-            None if is_there() => false,
+            None if is_there() => refused,
             // Nobody sits here: the answer comes from elsewhere, and other steps may be shown meanwhile.
             None => {
                 drop(alone);

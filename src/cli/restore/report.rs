@@ -11,17 +11,18 @@ use crate::archive::age::opened_of;
 use crate::cli::Global;
 use crate::cli::diff::stored_scopes;
 use crate::cli::drill::used::{backup_used, keys};
+use crate::config::CorrectiveAction;
 use crate::drill::comparison::{Difference, Way, with_cluster};
 use crate::drill::report::{Account, report};
 use crate::error::{Context, Error, Result};
 use crate::reader::append_record;
 use crate::report::model::{ExerciseKind, Target, TargetKind};
-use crate::report::{JSON, Report, record_of, write_folder};
+use crate::report::{JSON, Report, actions_at, record_of, write_folder};
 use crate::restore::{RestoreStatus, RestoreSummary};
 
 /// Finds out before anything is written that the report could not be, or not be signed.
 pub(super) fn check(args: &RestoreArgs, global: &Global) -> Result<()> {
-    args.attest.read(global)?;
+    args.attest.read_for(args.opening.trust.read_quietly(global)?.as_ref(), global)?;
     refuse_folder(args.report_dir.as_deref())
 }
 
@@ -41,6 +42,7 @@ pub(super) async fn tell(
     begun: &Begun,
     summary: &RestoreSummary,
     started: Timestamp,
+    actions: Vec<CorrectiveAction>,
     args: &RestoreArgs,
     global: &Global,
 ) -> Result<()> {
@@ -53,6 +55,7 @@ pub(super) async fn tell(
     let used = opened_of(&recipients, begun.opened[0].backup.identities().as_ref());
     let all: Vec<&Opened> = begun.opened.iter().collect();
     let comparisons = compare(begun, summary, global).await?;
+    let finished = global.now();
     let report = report(Account {
         kind: ExerciseKind::Restore,
         id: summary.restore.clone().unwrap_or_default(),
@@ -60,7 +63,7 @@ pub(super) async fn tell(
         plan: &begun.plan,
         summary,
         started,
-        finished: global.now(),
+        finished,
         targets: targets(begun),
         people: args.people.people(global),
         backups: begun.opened.iter().map(|opened| backup_used(opened, begun.incident_start)).collect(),
@@ -68,7 +71,7 @@ pub(super) async fn tell(
         keys: keys(&all, &used, signer.as_ref()),
         comparisons,
         checks: Vec::new(),
-        actions: Vec::new(),
+        actions: actions_at(actions, finished),
     })?;
     if let Some(dir) = &args.report_dir {
         write_folder(&Report::Exercise(Box::new(report.clone())), dir, signer.as_ref())?;

@@ -64,8 +64,8 @@ pub(super) async fn resume(which: &str, args: &RestoreArgs, global: &Global) -> 
     let journal = Journal::open((&state, &id), local, place, Some(&reading), global.progress())?;
     journal.note(&Entry::Resumed { at: global.now(), host: host(global), left_out: chosen });
     let experience = learn(&plan, &opened, signers.as_ref(), global).await;
-    let done = earlier.steps.len();
-    global.note(format!("goes on with restore {id}, begun {} on {}; {done} steps had ended", begin.at, begin.host));
+    let done = earlier.steps.keys().filter(|step| earlier.is_over(step)).count();
+    global.note(format!("goes on with restore {id}, begun {} on {}; {done} steps were done", begin.at, begin.host));
     Ok(Begun {
         plan: Arc::new(plan),
         opened,

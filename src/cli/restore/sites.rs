@@ -12,10 +12,10 @@ use crate::cli::shared::ClusterArgs;
 use crate::cluster::Cluster;
 use crate::config::{PlanTarget, RestorePlan};
 use crate::error::{Error, Result};
-use crate::reader::{Committed, OpenBackup, Standing};
+use crate::reader::{Committed, Listing, OpenBackup, Standing, list_newest};
 use crate::vault::Vault;
 use crate::vault::layout::BackupId;
-use crate::vault::manifest::digest;
+use crate::vault::manifest::{Status, digest};
 use crate::vault::signature::Signers;
 
 /// Backups that began within this time of one another are of the same night.
@@ -138,7 +138,7 @@ pub(in crate::cli) async fn choose_all(
         let is_free = !given.contains_key(target.name.as_str());
         if let (true, Some(night)) = (is_free, night)
             && !is_same_night(&backup.manifest.id, night)
-            && let Some(id) = of_that_night(vault, target, night).await?
+            && let Some(id) = of_that_night(vault, target, night, signers).await?
         {
             global.note(format!("{id} of {} is taken, as it is of the same night as the others", target.cluster));
             *backup = choose(vault, target.cluster.as_str(), &id.to_string(), signers, global).await?;
@@ -151,9 +151,22 @@ fn is_same_night(id: &BackupId, night: Timestamp) -> bool {
     id.started().is_some_and(|began| began.duration_since(night).abs() <= ONE_NIGHT)
 }
 
-async fn of_that_night(vault: &Vault, target: &PlanTarget, night: Timestamp) -> Result<Option<BackupId>> {
-    let ids = vault.backup_ids(target.cluster.as_str()).await?;
-    Ok(ids.into_iter().rfind(|id| is_same_night(id, night)))
+/// The newest one of that night that `latest` could mean: a run that was cut off, or a partial one, does not stand for it.
+async fn of_that_night(
+    vault: &Vault,
+    target: &PlanTarget,
+    night: Timestamp,
+    signers: Option<&Signers>,
+) -> Result<Option<BackupId>> {
+    let cluster = target.cluster.as_str();
+    let all = list_newest(vault, cluster, signers, usize::MAX, |id| is_same_night(id, night)).await?;
+    let is_whole = |backup: &Committed| {
+        backup.manifest.status == Status::Complete && !matches!(backup.standing, Standing::Refused(_))
+    };
+    Ok(all.into_iter().rev().find_map(|listing| match listing {
+        Listing::Committed(backup) if is_whole(&backup) => Some(backup.manifest.id),
+        _ => None,
+    }))
 }
 
 /// How far apart the backups of several clusters are.

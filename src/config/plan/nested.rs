@@ -8,7 +8,7 @@ use super::flow::When;
 use super::{RestorePlan, Step};
 use crate::config::names::Name;
 use crate::config::problems::Problems;
-use crate::config::{folder_of, raw, read_plan_within};
+use crate::config::{WebhookPolicy, folder_of, raw, read_plan_within};
 use crate::error::{Error, Result};
 
 /// Plans inside plans inside plans, deeper than this, are a mistake.
@@ -49,6 +49,12 @@ pub(super) fn read(
             &format!("{path}.plan"),
             format!("plan `{}` has `targets` of its own; name a plan for one cluster", plan.name),
         );
+        return None;
+    }
+    // Names would go unmapped, and nobody would know why.
+    if !plan.mappings.is_empty() || !plan.patches.is_empty() || plan.webhooks != WebhookPolicy::default() {
+        let what = "has `mappings`, `patches` or `webhooks` of its own, which count for a whole plan only; write them into this one";
+        problems.add(&format!("{path}.plan"), format!("plan `{}` {what}", plan.name));
         return None;
     }
     Some(plan)

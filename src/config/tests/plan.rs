@@ -201,6 +201,17 @@ fn plans_in_one_another_are_told_what_is_wrong() {
     assert!(said("cluster: mgmt-1", "cluster: Mgmt_1").contains("no valid cluster name"));
 }
 
+/// What it maps would not be mapped, and nobody would know why.
+#[test]
+fn a_plan_with_mappings_of_its_own_is_not_put_into_another() {
+    for own in ["mappings: {namespaces: {a: b}}", "patches: [{kinds: [Secret], merge: {data: null}}]", "webhooks: stop"]
+    {
+        let folder = beside_each_other(&[("all.yaml", &with(&format!("  {own}"))), ("both.yaml", BOTH)]);
+        let said = read_plan(&folder.path().join("both.yaml"), None).unwrap_err().to_string();
+        assert!(said.contains("count for a whole plan only; write them into this one"), "{own}: {said}");
+    }
+}
+
 #[test]
 fn two_plans_are_the_same_when_all_their_files_are() {
     let folder = beside_each_other(&[("all.yaml", PLAN), ("both.yaml", BOTH)]);

@@ -18,6 +18,8 @@ pub(super) struct Known {
     pub(super) volumes: HashSet<String>,
     /// Uids of objects that the way does not take.
     pub(super) left: HashSet<String>,
+    /// Its sources of objects, by name.
+    pub(super) sources: Vec<String>,
 }
 
 impl Known {
@@ -47,6 +49,8 @@ impl Known {
                 uids.push(entry.traits.uid);
             }
         }
-        Ok(Known { owners: Owners::same(uids), volumes, left })
+        let kubernetes = backup.manifest.sources.iter().filter(|source| source.kind == "kubernetes");
+        let sources = kubernetes.map(|source| source.name.clone()).collect();
+        Ok(Known { owners: Owners::same(uids), volumes, left, sources })
     }
 }

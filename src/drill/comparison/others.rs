@@ -58,7 +58,7 @@ impl Others {
             while let Some(page) = pages.next().await {
                 let items = page.map_err(|e| e.message())?.items;
                 for item in items.into_iter().filter(|item| reach.living(kind, item, scope)) {
-                    let path = object_path(&form.resource, &kind.version, &item.namespace, &item.name);
+                    let path = object_path(&form.resource, &form.version, &item.namespace, &item.name);
                     objects.insert(path, item.json);
                 }
             }

@@ -90,12 +90,18 @@ impl Pair {
     async fn rest(&self) -> Result<Difference> {
         let (form, others) = (self.form.clone(), self.others.clone());
         let looking = tokio::task::spawn_blocking(move || {
-            let extra = others.rest().into_iter().filter(|(_, json)| form.other(json).is_ok());
-            let extra = extra.filter_map(|(path, _)| Some(ObjectPath::parse(&path)?.shown()));
+            let extra = others.rest().into_iter().filter_map(|(path, json)| extra(&form, &path, &json));
             Difference { extra: extra.collect(), ..Difference::default() }
         });
         looking.await.context(|| "compare objects".into())
     }
+}
+
+/// An object that only the other side has, as people name it; none where it would not be restored anyway.
+fn extra(form: &Form, path: &str, json: &[u8]) -> Option<String> {
+    let path = ObjectPath::parse(path)?;
+    let object = form.other(json).ok()?;
+    form.is_reached(&object, path.namespace, path.stem).then(|| path.shown())
 }
 
 /// What a thread needs that compares the objects of a frame.
@@ -124,7 +130,7 @@ impl Comparing {
         let subject = Subject {
             source: &folder.source,
             kind: &folder.kind,
-            group: form.resource.split_once('.').map_or("", |(_, group)| group),
+            group: form.group(),
             namespace: place.namespace,
             name: place.stem,
             labels: &entry.traits.labels,

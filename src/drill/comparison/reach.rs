@@ -25,6 +25,11 @@ impl<'a> Reach<'a> {
         self.names.get(namespace).map_or(namespace, String::as_str)
     }
 
+    /// What a namespace of the target is called in the backup.
+    pub(super) fn before<'n>(&'n self, there: &'n str) -> &'n str {
+        self.names.iter().find(|(_, new)| *new == there).map_or(there, |(old, _)| old.as_str())
+    }
+
     /// Whether an object of the backup is compared.
     pub(super) fn saved(&self, path: &str) -> bool {
         let Some(only) = self.only else { return true };

@@ -35,6 +35,17 @@ struct Seen<'a> {
     one_namespace: bool,
 }
 
+/// How a step stands, without its note: that may name what is in the backup.
+fn state(step: &StepSummary) -> String {
+    let why = match step.status {
+        StepStatus::Failed | StepStatus::Incomplete => "failed",
+        StepStatus::NotExercised => "was not exercised",
+        StepStatus::LeftOut => "was left out",
+        _ => "did not come to its end",
+    };
+    format!("step {} {why}", step.name)
+}
+
 impl Seen<'_> {
     fn row(&self, component: &Component) -> CoverageRow {
         let mut proofs: Vec<(Proved, String)> =
@@ -115,14 +126,17 @@ impl Seen<'_> {
         let done = steps.iter().filter(|step| step.status == StepStatus::Done).count();
         match steps.first() {
             None if self.one_namespace => (Proved::NotExercised, format!("{kind}: {ONE_NAMESPACE}")),
-            None => (Proved::Readable, format!("{kind}: the backup has it; the plan has no step that brings it back")),
+            None => {
+                (Proved::NotExercised, format!("{kind}: the plan has no step of the component's that brings it back"))
+            }
             Some(_) if done == steps.len() => {
                 let items: u64 = steps.iter().map(|step| step.items.total()).sum();
                 (Proved::Restored, format!("{kind}: {items} items restored and compared by the step itself"))
             }
-            Some(step) => {
-                let note = step.note.as_deref().unwrap_or("it did not come to its end");
-                (Proved::NotExercised, format!("{kind}: step {}: {note}", step.name))
+            Some(_) => {
+                let open: Vec<_> =
+                    steps.iter().filter(|step| step.status != StepStatus::Done).map(|s| state(s)).collect();
+                (Proved::NotExercised, format!("{kind}: {}", open.join(", ")))
             }
         }
     }

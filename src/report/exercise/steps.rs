@@ -87,6 +87,7 @@ pub(super) fn time(report: &ExerciseReport) -> Section {
         ("Machines worked", span(clock.machine_seconds).into()),
         ("People were waited for", span(clock.people_seconds).into()),
     ];
+    facts.extend(clock.other_seconds.map(|others| ("Neither, as no step was under way", span(others).into())));
     if let Some(prediction) = clock.prediction {
         facts.push(("Foretold at the start", span(prediction.predicted_seconds).into()));
         facts.push(("It took", span(prediction.actual_seconds).into()));

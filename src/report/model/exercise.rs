@@ -175,6 +175,9 @@ pub struct ClockReading {
     pub machine_seconds: f64,
     /// Of the achieved time, while people were waited for.
     pub people_seconds: f64,
+    /// Of the achieved time, while no step was under way: before the first one began, and between a crash and its resume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_seconds: Option<f64>,
     /// What was foretold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prediction: Option<Prediction>,
@@ -199,6 +202,9 @@ pub struct ExerciseReport {
     pub finished: Timestamp,
     /// Version of the program.
     pub tool_version: String,
+    /// Whether it was cut off and gone on with: its steps took longer than they do.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resumed: bool,
     /// What was rehearsed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scenario: Option<Scenario>,

@@ -5,7 +5,7 @@ use jiff::civil::Date;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::exercise::{ExerciseKind, Verdict};
+use super::exercise::{ExerciseKind, TargetKind, Verdict};
 use super::follow_up::{Action, SignOff};
 use super::used::{BackupCompleteness, SignatureFound};
 
@@ -137,6 +137,9 @@ pub struct ExerciseRow {
     pub started: Timestamp,
     /// The plan.
     pub plan: String,
+    /// What kinds of places it restored into.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<TargetKind>,
     /// The scenario.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scenario: Option<String>,
@@ -157,6 +160,18 @@ pub struct ExerciseRow {
     pub not_restored: u64,
     /// The signature of the record that holds the report.
     pub signature: SignatureFound,
+}
+
+impl ExerciseRow {
+    /// Whether it used a backup of a cluster.
+    pub fn is_of(&self, cluster: &str) -> bool {
+        self.backups.iter().any(|backup| backup.split_once('/').is_some_and(|(of, _)| of == cluster))
+    }
+
+    /// Whether it restored one namespace, and so says nothing of the whole.
+    pub fn is_of_one_namespace(&self) -> bool {
+        self.targets.contains(&TargetKind::Namespace)
+    }
 }
 
 /// One quarter among others.
@@ -190,9 +205,9 @@ pub enum GapKind {
     NightsWithoutCompleteBackup,
     /// Backups that nobody verified.
     BackupsWithoutVerification,
-    /// No drill in the quarter.
+    /// A cluster with backups and no drill of them, other than of single namespaces.
     NoDrill,
-    /// No drill that passed.
+    /// A cluster of whose drills none passed.
     NoDrillPassed,
     /// Corrective actions that are past their day.
     ActionsOverdue,

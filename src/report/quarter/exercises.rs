@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{ClusterInput, QUARTERS_SHOWN, Span, signature};
 use crate::config::CorrectiveAction;
+use crate::report::actions::shown;
 use crate::report::model::{
     Action, ExerciseReport, ExerciseRow, Proved, QuarterFigures, REPORT_SCHEMA, SetAside, SignatureFound,
 };
@@ -55,6 +56,7 @@ fn row(it: Recorded) -> ExerciseRow {
         verdict: report.verdict,
         started: report.started,
         plan: report.plan.name.clone(),
+        targets: report.targets.iter().map(|target| target.kind).collect(),
         scenario: report.scenario.as_ref().map(|scenario| scenario.name.clone()),
         backups: report.backups.iter().map(|backup| format!("{}/{}", backup.cluster, backup.id)).collect(),
         rto_seconds: report.clock.rto_seconds,
@@ -112,8 +114,5 @@ pub(super) fn actions(all: &[Recorded], kept: Vec<CorrectiveAction>, span: &Span
         let opened_by = action.opened_by.clone().or(earlier);
         actions.insert(action.id.clone(), Action { opened_by, ..action });
     }
-    // On the last day of the report, what was closed later was still open.
-    let as_of = |action: Action| Action { closed: action.closed.filter(|day| *day <= span.through), ..action };
-    let is_shown = |action: &Action| action.closed.is_none_or(|day| day >= span.quarter.first_day());
-    actions.into_values().map(as_of).filter(is_shown).collect()
+    shown(actions.into_values(), span.quarter, span.through)
 }

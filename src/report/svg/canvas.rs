@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::report::text::Text;
+use crate::words::xml;
 
 /// An SVG element that is being drawn.
 pub(super) struct Canvas {
@@ -53,7 +54,8 @@ impl Canvas {
     /// A rectangle; what it stands for is told to whoever points at it.
     pub fn rect(&mut self, class: &str, at: (f64, f64), size: (f64, f64), tells: &Text) {
         let ((x, y), (width, height)) = (at, (size.0.max(1.0), size.1));
-        let told = if tells.as_str().is_empty() { String::new() } else { format!("<title>{}</title>", escape(tells)) };
+        let told =
+            if tells.as_str().is_empty() { String::new() } else { format!("<title>{}</title>", xml(tells.as_str())) };
         self.push(format_args!(
             "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\">{told}</rect>"
         ));
@@ -73,7 +75,7 @@ impl Canvas {
         let ((x, y), anchor) = (at, anchor.word());
         self.push(format_args!(
             "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>",
-            escape(text)
+            xml(text.as_str())
         ));
     }
 
@@ -89,26 +91,10 @@ impl Canvas {
             "<svg role=\"img\" aria-labelledby=\"{id}-title {id}-desc\" viewBox=\"0 0 {width:.0} {height:.0}\" \
              xmlns=\"http://www.w3.org/2000/svg\">\n<title id=\"{id}-title\">{}</title>\n<desc id=\"{id}-desc\">{}</desc>\n\
              {body}</svg>",
-            escape(&title),
-            escape(&description)
+            xml(title.as_str()),
+            xml(description.as_str())
         )
     }
-}
-
-/// As text of an element.
-fn escape(text: &Text) -> String {
-    let mut escaped = String::with_capacity(text.as_str().len());
-    for c in text.as_str().chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }
 
 /// A round step of an axis to `most`, so that there are at most eight of them; in seconds.

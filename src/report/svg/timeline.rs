@@ -44,8 +44,9 @@ pub fn timeline(report: &ExerciseReport) -> String {
     let most = if far { end * 1.15 } else { clock.rto_seconds.max(end) * 1.05 };
     let scale = Scale { begin, most };
     let height = TOP + ROW * report.steps.len() as f64 + 30.0;
+    let others = clock.other_seconds.map_or_else(String::new, |others| format!(", neither {}", span(others)));
     let description = format!(
-        "{} steps. Achieved {} of {}. Machines worked {}, people were waited for {}.",
+        "{} steps. Achieved {} of {}. Machines worked {}, people were waited for {}{others}.",
         report.steps.len(),
         span(clock.achieved_seconds),
         span(clock.rto_seconds),

@@ -3,6 +3,7 @@
 
 mod aliases;
 mod contents;
+mod finish;
 mod kept;
 mod load;
 mod sample;

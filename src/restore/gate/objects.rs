@@ -12,7 +12,7 @@ use super::{Look, Unready, Waiting};
 use crate::cluster::discovery::{Discovered, ResourceType};
 use crate::cluster::list::ListOptions;
 use crate::cluster::{ApiError, Cause, Cluster, Retry};
-use crate::config::AwaitedObjects;
+use crate::config::{AwaitedObjects, Filter};
 use crate::restore::rules::text;
 use crate::restore::scale::selector_of;
 
@@ -89,10 +89,7 @@ impl<'a> ObjectWatch<'a> {
     /// Looks at the objects of one type page by page: there may be more of them than fit in memory.
     async fn see_type(&self, kind: &ResourceType) -> Result<Seen, ApiError> {
         let AwaitedObjects { condition, namespaces, labels, .. } = self.wanted;
-        let only = match namespaces.include.texts() {
-            [one] if kind.namespaced => namespaces.include.exact().next().filter(|exact| exact == one),
-            _ => None,
-        };
+        let only = only_namespace(namespaces).filter(|_| kind.namespaced);
         let mut pages = self.cluster.pages(kind, only, options(labels.as_ref().map(|labels| labels.to_query())));
         let mut seen = Seen::default();
         while let Some(page) = pages.next().await {
@@ -227,6 +224,12 @@ fn unready(kind: &ResourceType, object: &Value, why: String) -> Unready {
         pods: selector_of(object).ok().filter(|_| matches!(kind.group.as_str(), "apps" | "batch")),
         why,
     }
+}
+
+/// The namespace outside of which nothing need be listed: where a gate names one, and names it whole.
+pub fn only_namespace(namespaces: &Filter) -> Option<&str> {
+    let include = &namespaces.include;
+    include.exact().next().filter(|_| include.texts().len() == 1)
 }
 
 /// A type of Kubernetes itself, which need not be discovered.

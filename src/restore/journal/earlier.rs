@@ -2,19 +2,27 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use jiff::Timestamp;
+
 use super::ack::Seen;
-use super::entry::{Batch, Begin, Entry, JOURNAL_VERSION};
+use super::entry::{Batch, Begin, Entry, Foretold, JOURNAL_VERSION};
 use super::local::StateFolder;
 use super::place::{RestoreId, VaultPlace};
 use super::stored::{Parts, read_parts};
 use crate::error::{Error, Result};
-use crate::restore::summary::{Failure, RestoreStatus, StepSummary};
+use crate::restore::summary::{Failure, RestoreStatus, StepRun, StepStatus, StepSummary};
 
 /// What stands in the journal.
 #[derive(Debug, Clone, Default)]
 pub struct Earlier {
+    /// When the restore began; none for one that is not gone on with.
+    pub since: Option<Timestamp>,
+    /// What was foretold before the first step.
+    pub foretold: Option<Foretold>,
     /// The last word on each step that ended.
     pub steps: BTreeMap<String, (StepSummary, Vec<Failure>)>,
+    /// What each step has taken.
+    past: BTreeMap<String, Past>,
     /// Steps that began.
     pub began: BTreeSet<String>,
     /// Objects that are done, by step and frame.
@@ -27,7 +35,59 @@ pub struct Earlier {
     pub ended: Option<RestoreStatus>,
 }
 
+/// What a step has taken before the restore was gone on with.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Past {
+    /// When it first began.
+    pub started: Option<Timestamp>,
+    /// When it was first done.
+    pub done: Option<Timestamp>,
+    /// When it was under way, as far as that was written down: of a run that was killed it was not.
+    pub runs: Vec<StepRun>,
+    /// How long it has taken in those; seconds.
+    pub seconds: f64,
+    /// How much of that was spent waiting for people; seconds.
+    pub people_seconds: f64,
+}
+
+impl Past {
+    fn begin(&mut self, at: Timestamp) {
+        self.started = earlier(self.started, Some(at));
+    }
+
+    /// A summary counts what was before it, too.
+    fn add(&mut self, summary: &StepSummary) {
+        self.started = earlier(self.started, summary.started);
+        if summary.status == StepStatus::Done {
+            self.done = earlier(self.done, summary.ended);
+        }
+        let runs = summary.under_way();
+        if runs.len() >= self.runs.len() {
+            self.runs = runs;
+        }
+        self.seconds = self.seconds.max(summary.seconds);
+        self.people_seconds = self.people_seconds.max(summary.people_seconds);
+    }
+
+    /// All runs of the step with this one; none where this is its first: then its begin and its end say it.
+    pub fn runs_with(&self, this: StepRun) -> Vec<StepRun> {
+        match self.started {
+            Some(_) => self.runs.iter().copied().chain([this]).collect(),
+            None => Vec::new(),
+        }
+    }
+}
+
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    one.into_iter().chain(other).min()
+}
+
 impl Earlier {
+    /// What a step has taken until now.
+    pub fn past(&self, step: &str) -> Past {
+        self.past.get(step).cloned().unwrap_or_default()
+    }
+
     /// The batches of a frame in a step.
     pub fn of_frame(&self, step: &str, frame: usize) -> &[Batch] {
         self.batches.get(step).and_then(|frames| frames.get(&frame)).map_or(&[], Vec::as_slice)
@@ -55,6 +115,8 @@ pub struct Reading {
     pub parts: u32,
     /// What only the vault has of it, as lines: the journal on this machine is made whole with it.
     pub only_in_vault: Vec<u8>,
+    /// What the vault lacks of it, as lines: it comes there before anything else.
+    pub not_in_vault: Vec<u8>,
     /// Parts in the vault that do not hold: somebody has put them there who cannot open the backup.
     pub refused: Vec<String>,
 }
@@ -91,34 +153,60 @@ pub async fn read(state: &StateFolder, id: &RestoreId, vault: Option<&VaultPlace
         return Err(Error::failed(format!("the journal of restore {id} has format version {}", begin.format_version))
             .hint("go on with the ckbackup that began it, or a newer one"));
     }
-    let refused = stored.refused.iter().map(Error::one_line).collect();
-    Ok(Some(Reading { begin, earlier, parts: stored.count, only_in_vault: missing(&local, &stored.lines), refused }))
+    earlier.since = Some(begin.at);
+    Ok(Some(Reading {
+        only_in_vault: joined(only_in(&stored.lines, &local)),
+        not_in_vault: joined(not_in_vault(&local, &stored.lines)),
+        refused: stored.refused.iter().map(Error::one_line).collect(),
+        parts: stored.count,
+        begin,
+        earlier,
+    }))
 }
 
-/// The lines that only the vault has.
-fn missing(local: &[u8], stored: &[u8]) -> Vec<u8> {
-    let known = merged(local, b"").len();
-    merged(local, stored).into_iter().skip(known).flat_map(|line| [line, b"\n"].concat()).collect()
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|b| *b == b'\n').filter(|line| !line.is_empty())
+}
+
+fn joined(lines: Vec<&[u8]>) -> Vec<u8> {
+    lines.into_iter().flat_map(|line| [line, b"\n"].concat()).collect()
+}
+
+/// The lines of one text that are not in the other.
+fn only_in<'a>(text: &'a [u8], other: &[u8]) -> Vec<&'a [u8]> {
+    let known: BTreeSet<&[u8]> = lines(other).collect();
+    lines(text).filter(|line| !known.contains(line)).collect()
 }
 
 /// What both have in common, what only this machine has, and what only the vault has: a machine that was cut off from the vault knows
-/// more than it, and the vault more where another machine went on.
+/// more than it, and the vault more where another machine went on. Where the vault has all, its order counts.
 fn merged<'a>(local: &'a [u8], stored: &'a [u8]) -> Vec<&'a [u8]> {
-    let lines = |text: &'a [u8]| text.split(|b| *b == b'\n').filter(|line| !line.is_empty());
-    let known: BTreeSet<&[u8]> = lines(local).collect();
-    lines(local).chain(lines(stored).filter(|line| !known.contains(line))).collect()
+    match only_in(local, stored).is_empty() {
+        true => lines(stored).collect(),
+        false => lines(local).chain(only_in(stored, local)).collect(),
+    }
+}
+
+/// What only this machine has. What only the vault has follows once more, as it came later: so whoever reads the vault finds the order
+/// of [`merged`].
+fn not_in_vault<'a>(local: &'a [u8], stored: &'a [u8]) -> Vec<&'a [u8]> {
+    let only_here = only_in(local, stored);
+    let again = if only_here.is_empty() { Vec::new() } else { only_in(stored, local) };
+    only_here.into_iter().chain(again).collect()
 }
 
 impl Earlier {
     fn add(&mut self, entry: Entry) {
         match entry {
             Entry::Begin(_) => {}
+            Entry::Foretold(foretold) => self.foretold = self.foretold.take().or(Some(foretold)),
             Entry::Resumed { left_out, .. } => {
                 self.left_out.extend(left_out);
                 self.ended = None;
             }
-            Entry::StepBegan { step, .. } => {
+            Entry::StepBegan { at, step } => {
                 self.steps.remove(&step);
+                self.past.entry(step.clone()).or_default().begin(at);
                 self.began.insert(step);
             }
             Entry::Batch(batch) => {
@@ -128,6 +216,7 @@ impl Earlier {
                 known.push(batch);
             }
             Entry::StepEnded { summary, failures } => {
+                self.past.entry(summary.name.clone()).or_default().add(&summary);
                 self.steps.insert(summary.name.clone(), (*summary, failures));
             }
             Entry::Acknowledged { step, seen, .. } => drop(self.seen.insert(step, seen)),
@@ -138,6 +227,7 @@ impl Earlier {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::ended;
     use super::*;
 
     #[test]
@@ -145,6 +235,43 @@ mod tests {
         let lines = merged(b"a\nb\nc\n", b"a\nb\nd\n");
         assert_eq!(lines, [b"a", b"b", b"c", b"d"]);
         assert!(merged(b"", b"").is_empty());
+        assert_eq!(not_in_vault(b"a\nb\nc\n", b"a\nb\nd\n"), [b"c", b"d"]);
+        assert_eq!(merged(b"a\nb\nd\n", b"a\nb\nd\nc\nd\n"), [b"a", b"b", b"d", b"c", b"d"]);
+        assert!(not_in_vault(b"a\n", b"a\nb\n").is_empty());
+    }
+
+    /// Of a gate that was looked at in every run, the first opening counts.
+    #[test]
+    fn what_a_step_took_in_all_runs_counts() {
+        let at = |minute: i64| Timestamp::from_second(60 * minute).unwrap();
+        let mut earlier = Earlier::default();
+        let mut run = |from, to, took: f64, status| {
+            earlier.add(Entry::StepBegan { at: at(from), step: "open".into() });
+            let past = earlier.past("open");
+            let Entry::StepEnded { mut summary, failures } = ended("open", status) else { unreachable!() };
+            (summary.started, summary.ended) = (past.started, Some(at(to)));
+            (summary.seconds, summary.people_seconds) = (past.seconds + took, past.people_seconds + took / 2.0);
+            summary.runs = past.runs_with(StepRun { started: at(from), ended: at(to) });
+            earlier.add(Entry::StepEnded { summary, failures });
+        };
+        run(1, 2, 60.0, StepStatus::Failed);
+        run(5, 6, 60.0, StepStatus::Done);
+        run(9, 9, 1.0, StepStatus::Done);
+        // Killed in the middle.
+        earlier.add(Entry::StepBegan { at: at(20), step: "open".into() });
+        let runs = [(1, 2), (5, 6), (9, 9)].map(|(from, to)| StepRun { started: at(from), ended: at(to) });
+        let past = earlier.past("open");
+        assert_eq!((past.started, past.done, past.runs), (Some(at(1)), Some(at(6)), runs.to_vec()));
+        assert_eq!((past.seconds, past.people_seconds), (121.0, 60.5));
+        assert!(!earlier.is_over("open") && earlier.past("other") == Past::default());
+    }
+
+    #[test]
+    fn what_was_foretold_first_counts() {
+        let foretold = |finish_seconds| Foretold { finish_seconds, critical_path: vec!["open".into()] };
+        let mut earlier = Earlier::default();
+        [600.5, 7.0].into_iter().for_each(|seconds| earlier.add(Entry::Foretold(foretold(seconds))));
+        assert_eq!(earlier.foretold, Some(foretold(600.5)));
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub const JOURNAL_VERSION: u32 = 1;
 pub enum Entry {
     /// The restore began. Always the first.
     Begin(Box<Begin>),
+    /// What was foretold before the first step.
+    Foretold(Foretold),
     /// It was gone on with.
     Resumed {
         /// When.
@@ -124,6 +126,16 @@ pub struct BeginTarget {
     pub uid: Option<String>,
 }
 
+/// When all would be done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Foretold {
+    /// From the begin of the incident to the end; seconds.
+    pub finish_seconds: f64,
+    /// The steps that decide that, in order.
+    pub critical_path: Vec<String>,
+}
+
 /// Objects of one frame that are done: `count` of its members from `first` on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -148,34 +160,18 @@ pub struct Batch {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::ended;
     use super::*;
     use crate::restore::summary::StepStatus;
 
     #[test]
     fn what_was_written_of_a_step_is_read_back() {
         let at: Timestamp = "2026-11-21T02:15:00Z".parse().unwrap();
-        let summary = StepSummary {
-            name: "secrets".into(),
-            kind: "apply".into(),
-            target: None,
-            status: StepStatus::Done,
-            started: Some(at),
-            ended: Some(at),
-            tries: 1,
-            seconds: 1.25,
-            people_seconds: 0.5,
-            expected_seconds: Some(60.0),
-            items: Items { created: 3, ..Items::default() },
-            skipped: BTreeMap::new(),
-            standing: Vec::new(),
-            remapped: Vec::new(),
-            compared: Vec::new(),
-            types: BTreeMap::new(),
-            not_ready: Vec::new(),
-            note: None,
-        };
-        let line =
-            serde_json::to_string(&Entry::StepEnded { summary: Box::new(summary), failures: Vec::new() }).unwrap();
+        let mut entry = ended("secrets", StepStatus::Done);
+        let Entry::StepEnded { summary, .. } = &mut entry else { unreachable!() };
+        (summary.started, summary.ended, summary.seconds) = (Some(at), Some(at), 1.25);
+        summary.items.created = 3;
+        let line = serde_json::to_string(&entry).unwrap();
         assert!(line.starts_with("{\"stepEnded\":"), "{line}");
         let Entry::StepEnded { summary, .. } = serde_json::from_str(&line).unwrap() else { panic!("{line}") };
         assert_eq!((summary.seconds, summary.items.created, summary.ended), (1.25, 3, Some(at)));

@@ -11,17 +11,20 @@ mod entry;
 mod local;
 mod place;
 mod stored;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 
 pub use self::ack::{Ack, Answer, Seen, give_ack};
-pub use self::earlier::{Earlier, Reading, read};
-pub use self::entry::{Batch, Begin, BeginTarget, Entry, JOURNAL_VERSION};
+pub use self::earlier::{Earlier, Past, Reading, read};
+pub use self::entry::{Batch, Begin, BeginTarget, Entry, Foretold, JOURNAL_VERSION};
 pub use self::local::{LocalFile, StateFolder};
 pub use self::place::{RestoreId, VaultPlace, all_in_vault};
 pub use self::stored::peek_begin;
@@ -32,15 +35,20 @@ use stored::Uploader;
 /// Between two parts in the vault.
 const UPLOAD_EVERY: Duration = Duration::from_secs(5);
 
+/// How long a request that must not be sent twice waits for the vault to know of it.
+const SETTLED_WITHIN: Duration = Duration::from_secs(20);
+
 /// Where a restore writes down what it has done. Entries are taken at once; the vault gets them a little later.
 pub struct Journal {
     local: Option<LocalFile>,
     uploader: Option<Mutex<Uploader>>,
-    /// Entries that the vault does not have yet, as lines.
+    /// Entries that were not handed to the uploader yet, as lines.
     pending: std::sync::Mutex<Vec<u8>>,
     wake: Notify,
     /// Cancelled when somebody else goes on with the same restore.
     taken_over: CancellationToken,
+    /// Whether it was said that a request did not wait for the vault.
+    is_unsettled: AtomicBool,
     progress: Arc<dyn Progress>,
     /// The acknowledgements that were heeded, by step.
     seen: std::sync::Mutex<HashMap<String, Seen>>,
@@ -57,6 +65,7 @@ impl Journal {
             pending: Default::default(),
             wake: Notify::new(),
             taken_over: CancellationToken::new(),
+            is_unsettled: AtomicBool::new(false),
             progress,
             seen: Default::default(),
             place: None,
@@ -76,7 +85,8 @@ impl Journal {
         }
     }
 
-    /// Opens the journal of a restore, after what stands in it already. What only the vault has of it comes to this machine, too.
+    /// Opens the journal of a restore, after what stands in it already. What only the vault has of it comes to this machine, too, and what
+    /// only this machine has comes into the vault, before anything that is noted from now on.
     pub fn open(
         (state, id): (&StateFolder, &RestoreId),
         local: Option<LocalFile>,
@@ -89,9 +99,10 @@ impl Journal {
         }
         let parts = before.map_or(0, |before| before.parts);
         let seen = before.map(|before| before.earlier.seen.clone()).unwrap_or_default();
+        let pending = before.map(|before| before.not_in_vault.clone()).unwrap_or_default().into();
         let place = Some((state.clone(), id.clone(), vault.clone()));
         let uploader = vault.map(|place| Mutex::new(Uploader::new(place, id.clone(), parts)));
-        Ok(Arc::new(Journal { local, uploader, place, seen: seen.into(), ..Journal::none(progress) }))
+        Ok(Arc::new(Journal { local, uploader, place, pending, seen: seen.into(), ..Journal::none(progress) }))
     }
 
     /// Notes an entry. What cannot be written is said, and does not stop the restore.
@@ -111,8 +122,7 @@ impl Journal {
         }
     }
 
-    /// Brings what is new into the vault, again and again, and once more when it is told that there is an end. A part that is on its
-    /// way is never given up: nobody would know whether it is there.
+    /// Brings what is new into the vault, again and again, and once more when it is told that there is an end.
     pub async fn keep_up(self: Arc<Self>, end: CancellationToken) {
         while !end.is_cancelled() {
             tokio::select! {
@@ -125,36 +135,46 @@ impl Journal {
         self.upload().await;
     }
 
-    /// Brings what is new into the vault, now.
-    async fn upload(&self) {
-        let Some(uploader) = &self.uploader else { return };
+    /// Brings what is new into the vault, now. Whether all of it is there.
+    async fn upload(&self) -> bool {
+        let Some(uploader) = &self.uploader else { return true };
         let mut uploader = uploader.lock().await;
-        let lines = std::mem::take(&mut *self.pending.lock().unwrap_or_else(|e| e.into_inner()));
         if self.taken_over.is_cancelled() {
-            return;
+            return false;
         }
-        if lines.is_empty() {
+        let lines = std::mem::take(&mut *self.pending.lock().unwrap_or_else(|e| e.into_inner()));
+        let put = match lines.is_empty() && !uploader.owes() {
             // A vault that does not answer says nothing; what is to be stored will tell.
-            if uploader.is_taken_over().await.unwrap_or(false) {
-                self.taken_over.cancel();
-            }
-            return;
-        }
-        match uploader.put(&lines).await {
-            Ok(true) => {}
+            true => Ok(!uploader.is_taken_over().await.unwrap_or(false)),
+            false => uploader.put(lines).await,
+        };
+        match put {
+            Ok(true) => return true,
             Ok(false) => self.taken_over.cancel(),
-            Err(e) => {
-                let mut pending = self.pending.lock().unwrap_or_else(|e| e.into_inner());
-                let newer = std::mem::replace(&mut *pending, lines);
-                pending.extend(newer);
-                drop(pending);
-                if uploader.is_first_failure() {
-                    let local = if self.local.is_some() { "it is on this machine only" } else { "it is kept nowhere" };
-                    let why = e.one_line();
-                    self.progress.say(&format!("warning: the journal cannot be stored in the vault, {local}: {why}"));
-                }
+            Err(e) if uploader.is_first_failure() => {
+                let local = if self.local.is_some() { "it is on this machine only" } else { "it is kept nowhere" };
+                let why = e.one_line();
+                self.progress.say(&format!("warning: the journal cannot be stored in the vault, {local}: {why}"));
             }
+            Err(_) => {}
         }
+        false
+    }
+
+    /// Waits until the vault has all that was noted: then whoever goes on with the restore, from whatever machine, knows it. A vault that
+    /// does not take it within 20 s is not waited for, which is said once. False when another machine goes on with the restore already.
+    pub async fn settle(&self) -> bool {
+        let is_there = tokio::time::timeout(SETTLED_WITHIN, self.upload()).await.unwrap_or(false);
+        if self.taken_over.is_cancelled() {
+            return false;
+        }
+        if !is_there && !self.is_unsettled.swap(true, Ordering::AcqRel) {
+            self.progress.say(
+                "warning: a request is sent of which the vault does not know: should this machine be lost, another machine could \
+                 send it again",
+            );
+        }
+        true
     }
 
     /// Cancelled when another machine goes on with this restore: then this one must not.

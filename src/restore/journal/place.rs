@@ -70,13 +70,19 @@ impl VaultPlace {
     /// Beside an opened backup, for those who can open it. None for a backup that nothing can be authenticated with.
     pub fn beside(backup: &OpenBackup) -> Result<Option<VaultPlace>> {
         let Some(secret) = backup.secret("ckbackup.io/restore-journal/v1") else { return Ok(None) };
-        Ok(Some(VaultPlace {
-            vault: backup.vault().clone(),
-            cluster: backup.folder().cluster.clone(),
-            recipients: Arc::new(Recipients::parse(&backup.manifest.recipients)?),
-            identities: backup.identities(),
-            secret: Arc::new(secret),
-        }))
+        let (vault, cluster) = (backup.vault().clone(), backup.folder().cluster.clone());
+        let recipients = Recipients::parse(&backup.manifest.recipients)?;
+        Ok(Some(VaultPlace::new(vault, cluster, recipients, backup.identities(), secret)))
+    }
+
+    pub(super) fn new(
+        vault: Vault,
+        cluster: String,
+        recipients: Recipients,
+        identities: Arc<Identities>,
+        secret: Zeroizing<[u8; 32]>,
+    ) -> VaultPlace {
+        VaultPlace { vault, cluster, recipients: Arc::new(recipients), identities, secret: Arc::new(secret) }
     }
 
     pub(super) fn vault(&self) -> &Vault {

@@ -1,5 +1,6 @@
 //! The journal in the vault: parts that are sealed, numbered, and never written twice.
 
+use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
@@ -28,32 +29,61 @@ pub(super) struct Uploader {
     id: RestoreId,
     /// How many parts are there.
     parts: u32,
+    /// Lines that stand in no part yet.
+    unsent: Vec<u8>,
+    /// The next part, until it is known what became of it.
+    on_its_way: Option<Sealed>,
     failures: u32,
+}
+
+/// A part that may have arrived, though nobody said so. It is sent again as it is: the same lines sealed anew are other bytes, and what
+/// stands there of the first time would look like somebody else's.
+struct Sealed {
+    lines: Vec<u8>,
+    bytes: Bytes,
 }
 
 impl Uploader {
     pub fn new(place: VaultPlace, id: RestoreId, parts: u32) -> Uploader {
-        Uploader { place, id, parts, failures: 0 }
+        Uploader { place, id, parts, unsent: Vec::new(), on_its_way: None, failures: 0 }
     }
 
-    /// Stores the lines as the next part. False when somebody who can open the backup has written that part: another machine goes on
-    /// with the restore. What somebody else has put there is passed over.
-    pub async fn put(&mut self, lines: &[u8]) -> Result<bool> {
-        let put = self.try_put(lines).await;
+    /// Whether something that was given to it is not known to be in the vault.
+    pub fn owes(&self) -> bool {
+        self.on_its_way.is_some() || !self.unsent.is_empty()
+    }
+
+    /// Stores the lines, and what could not be stored before, as the next parts. False when somebody who can open the backup has written
+    /// such a part: another machine goes on with the restore. What somebody else has put there is passed over. After an error, or when
+    /// this is given up half-way, the lines are kept for the next time.
+    pub async fn put(&mut self, lines: Vec<u8>) -> Result<bool> {
+        self.unsent.extend(lines);
+        let put = self.put_all().await;
         self.failures = if put.is_err() { self.failures + 1 } else { 0 };
         put
     }
 
-    async fn try_put(&mut self, lines: &[u8]) -> Result<bool> {
+    async fn put_all(&mut self) -> Result<bool> {
         // A folder that was unmounted must not be made anew for it.
         self.place.vault().head(README, None).await?;
-        loop {
-            match self.put_next(lines).await? {
-                Put::Stored => return Ok(true),
+        while self.owes() {
+            match self.put_next().await? {
+                Put::Stored => self.next_part(),
                 Put::Genuine => return Ok(false),
-                Put::PassedOver => {}
+                Put::PassedOver => {
+                    let lines = self.on_its_way.take().map(|part| part.lines).unwrap_or_default();
+                    let newer = std::mem::replace(&mut self.unsent, lines);
+                    self.unsent.extend(newer);
+                    self.next_part();
+                }
             }
         }
+        Ok(true)
+    }
+
+    fn next_part(&mut self) {
+        self.on_its_way = None;
+        self.parts += 1;
     }
 
     /// Whether another machine goes on with the restore: the next part is there, and is not ours.
@@ -77,21 +107,25 @@ impl Uploader {
         }
     }
 
-    async fn put_next(&mut self, lines: &[u8]) -> Result<Put> {
-        let number = self.parts + 1;
-        let sealed = seal(&self.place, &self.id, &role(number), lines)?;
-        let key = self.place.key(&self.id, &part_name(number));
-        if let Created::Yes(_) = self.place.vault().create(&key, sealed.into()).await? {
-            self.parts = number;
+    async fn put_next(&mut self) -> Result<Put> {
+        let (key, bytes) = (self.place.key(&self.id, &part_name(self.parts + 1)), self.seal_next()?);
+        if let Created::Yes(_) = self.place.vault().create(&key, bytes).await? {
             return Ok(Put::Stored);
         }
-        match self.read_next().await? {
-            Some(false) => {
-                self.parts = number;
-                Ok(Put::PassedOver)
-            }
-            _ => Ok(Put::Genuine),
+        Ok(match self.read_next().await? {
+            Some(false) => Put::PassedOver,
+            _ => Put::Genuine,
+        })
+    }
+
+    /// The next part: the one that is on its way, or all lines that stand in none.
+    fn seal_next(&mut self) -> Result<Bytes> {
+        if let Some(part) = &self.on_its_way {
+            return Ok(part.bytes.clone());
         }
+        let bytes = Bytes::from(seal(&self.place, &self.id, &role(self.parts + 1), &self.unsent)?);
+        self.on_its_way = Some(Sealed { lines: std::mem::take(&mut self.unsent), bytes: bytes.clone() });
+        Ok(bytes)
     }
 
     /// Whether it began to fail just now.
@@ -148,17 +182,33 @@ pub(super) async fn read_parts(place: &VaultPlace, id: &RestoreId) -> Result<Par
     Ok(parts)
 }
 
-/// What a restore says that it began with, before it can be known whether that is true: the backup that it names tells.
+/// What a restore says that it began with, before it can be known whether that is true: the backup that it names tells. Parts that cannot
+/// be opened are passed over, as are those that do not say it.
 pub async fn peek_begin(vault: &Vault, cluster: &str, id: &RestoreId, identities: &Identities) -> Result<Begin> {
-    let key = folder_in_vault(cluster, id, &part_name(1));
-    let sealed = vault.read(&key, None).await.map_err(|e| e.expected(&key))?;
-    let plain = open_all(identities, &sealed).and_then(|compressed| decompress(&compressed));
-    let plain = plain.map_err(|e| e.within(key.clone()))?;
-    let first = plain.split(|b| *b == b'\n').next().unwrap_or_default();
-    match serde_json::from_slice(first) {
-        Ok(Entry::Begin(begin)) => Ok(*begin),
-        _ => Err(Error::integrity(format!("{key} does not say how the restore began"))),
+    let mut refused = None;
+    for number in 1.. {
+        let key = folder_in_vault(cluster, id, &part_name(number));
+        let sealed = match vault.read(&key, None).await {
+            Ok(sealed) => sealed,
+            Err(e) if number == 1 => return Err(e.expected(&key)),
+            Err(ReadError::NotFound) => break,
+            Err(ReadError::Other(e)) => return Err(e),
+        };
+        let plain = open_all(identities, &sealed).and_then(|compressed| decompress(&compressed));
+        match plain.map(|plain| begin_in(&plain)) {
+            Ok(Some(begin)) => return Ok(begin),
+            Ok(None) => {}
+            Err(e) => refused = refused.or(Some(e.within(key))),
+        }
     }
+    Err(refused.unwrap_or_else(|| Error::integrity(format!("the journal of restore {id} does not say how it began"))))
+}
+
+fn begin_in(lines: &[u8]) -> Option<Begin> {
+    lines.split(|b| *b == b'\n').find_map(|line| match serde_json::from_slice(line) {
+        Ok(Entry::Begin(begin)) => Some(*begin),
+        _ => None,
+    })
 }
 
 fn decompress(compressed: &[u8]) -> Result<Vec<u8>> {
@@ -198,4 +248,81 @@ fn mac(place: &VaultPlace, id: &RestoreId, role: &str, lines: &[u8]) -> Result<H
     mac.update(format!("{id}\n{role}\n").as_bytes());
     mac.update(lines);
     Ok(mac)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{begin, id, place_in};
+    use super::*;
+    use crate::error::Kind;
+
+    /// The next part arrives, and nobody says so.
+    async fn send_unanswered(uploader: &mut Uploader, lines: &[u8]) -> Result<()> {
+        uploader.unsent.extend(lines);
+        let bytes = uploader.seal_next()?;
+        let key = uploader.place.key(&uploader.id, &part_name(uploader.parts + 1));
+        uploader.place.vault().create(&key, bytes).await.map(drop)
+    }
+
+    async fn lines(place: &VaultPlace) -> (String, u32) {
+        let parts = read_parts(place, &id()).await.unwrap();
+        (String::from_utf8(parts.lines).unwrap(), parts.count)
+    }
+
+    #[tokio::test]
+    async fn a_part_that_arrived_without_an_answer_is_known_as_ones_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = place_in(folder.path()).await;
+        let mut uploader = Uploader::new(place.clone(), id(), 0);
+        send_unanswered(&mut uploader, b"one\n").await.unwrap();
+        assert!(uploader.owes());
+        assert!(uploader.put(b"two\n".to_vec()).await.unwrap(), "nobody else goes on with it");
+        assert_eq!(lines(&place).await, ("one\ntwo\n".into(), 2));
+        assert!(!uploader.owes() && !uploader.is_taken_over().await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn what_the_vault_does_not_take_comes_with_what_is_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = place_in(folder.path()).await;
+        let mut uploader = Uploader::new(place.clone(), id(), 0);
+        let in_the_way = folder.path().join("c");
+        std::fs::write(&in_the_way, "").unwrap();
+        for (line, is_first) in [("one\n", true), ("two\n", false)] {
+            uploader.put(line.into()).await.unwrap_err();
+            assert_eq!((uploader.owes(), uploader.is_first_failure()), (true, is_first));
+        }
+        std::fs::remove_file(in_the_way).unwrap();
+        assert!(uploader.put(Vec::new()).await.unwrap());
+        assert_eq!(lines(&place).await.0, "one\ntwo\n");
+    }
+
+    #[tokio::test]
+    async fn a_part_on_its_way_goes_past_garbage_and_stops_at_another_machines() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = place_in(folder.path()).await;
+        let (mut here, mut elsewhere) = (Uploader::new(place.clone(), id(), 0), Uploader::new(place.clone(), id(), 0));
+        here.unsent.extend(b"one\n");
+        here.seal_next().unwrap();
+        place.vault().create(&place.key(&id(), &part_name(1)), Bytes::from_static(b"garbage")).await.unwrap();
+        assert!(here.put(b"two\n".to_vec()).await.unwrap());
+        assert_eq!(lines(&place).await, ("one\ntwo\n".into(), 2));
+        assert!(!elsewhere.put(b"three\n".to_vec()).await.unwrap(), "the other one has written its part");
+    }
+
+    #[tokio::test]
+    async fn how_a_restore_began_is_found_behind_garbage() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = place_in(folder.path()).await;
+        let peek = async || peek_begin(place.vault(), "c", &id(), place.identities()).await;
+        place.vault().create(&place.key(&id(), &part_name(1)), Bytes::from_static(b"garbage")).await.unwrap();
+        assert_eq!(peek().await.unwrap_err().kind(), Kind::Integrity);
+        let mut uploader = Uploader::new(place.clone(), id(), 0);
+        assert!(uploader.put(b"{\"resumed\":{}}\n".to_vec()).await.unwrap());
+        peek().await.unwrap_err();
+        let mut line = serde_json::to_vec(&Entry::Begin(Box::new(begin()))).unwrap();
+        line.push(b'\n');
+        assert!(uploader.put(line).await.unwrap());
+        assert_eq!(peek().await.unwrap().plan, "all");
+    }
 }

@@ -28,6 +28,15 @@ pub enum Backend {
     Url(String),
 }
 
+/// What a backend does instead of answering, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Silence {
+    /// It cannot be reached, which whoever asks it learns at once.
+    Unreachable(String),
+    /// Whoever asks it waits as long as they are ready to.
+    Hangs(String),
+}
+
 impl std::fmt::Display for Backend {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -53,12 +62,12 @@ impl Backend {
     }
 
     /// Whether it answers anything at all; an error says what it does instead. Who cannot be asked from here is believed to answer.
-    pub async fn answers(&self, cluster: &Cluster, seconds: u64) -> Result<(), String> {
+    pub async fn answers(&self, cluster: &Cluster, seconds: u64) -> Result<(), Silence> {
         let patience = Duration::from_secs(seconds.max(1)).min(LONGEST);
         match self {
             Backend::Url(url) => greet(url, patience).await,
             Backend::Service { namespace, name, port } => {
-                if has_ready_endpoint(cluster, namespace, name).await? {
+                if has_ready_endpoint(cluster, namespace, name).await.map_err(Silence::Unreachable)? {
                     greet_through(cluster, &format!("{namespace}/services/https:{name}:{port}"), patience).await?;
                 }
                 Ok(())
@@ -102,11 +111,13 @@ async fn read(cluster: &Cluster, path: &str) -> Result<Value, ApiError> {
 }
 
 /// The API server passes a hello on. What the backend says to it does not matter.
-async fn greet_through(cluster: &Cluster, service: &str, patience: Duration) -> Result<(), String> {
+async fn greet_through(cluster: &Cluster, service: &str, patience: Duration) -> Result<(), Silence> {
     let path = format!("/api/v1/namespaces/{service}/proxy/");
     match cluster.get(&path, None, patience).await {
         Err(e) if matches!(e.cause, Cause::TimedOut(_)) => Err(hangs(patience)),
-        Err(e) if matches!(e.code(), Some(502..=504)) => Err(format!("it cannot be reached: {}", text_of(&e))),
+        Err(e) if matches!(e.code(), Some(502..=504)) => {
+            Err(Silence::Unreachable(format!("it cannot be reached: {}", text_of(&e))))
+        }
         _ => Ok(()),
     }
 }
@@ -115,17 +126,19 @@ fn text_of(error: &ApiError) -> String {
     error.message().lines().next().unwrap_or_default().to_string()
 }
 
-fn hangs(patience: Duration) -> String {
-    format!("it takes the connection, and does not answer within {} s", patience.as_secs())
+fn hangs(patience: Duration) -> Silence {
+    Silence::Hangs(format!("it takes the connection, and does not answer within {} s", patience.as_secs()))
 }
 
 /// A hello from here. A certificate that is not known here says nothing about the API server's trust in it.
-async fn greet(url: &str, patience: Duration) -> Result<(), String> {
+async fn greet(url: &str, patience: Duration) -> Result<(), Silence> {
     let builder = reqwest::Client::builder().no_proxy().tls_danger_accept_invalid_certs(true);
     let Ok(client) = builder.build() else { return Ok(()) };
     match timeout(patience, client.get(url).send()).await {
         Err(_) => Err(hangs(patience)),
-        Ok(Err(e)) if e.is_connect() => Err(format!("it cannot be reached from here: {}", root(&e))),
+        Ok(Err(e)) if e.is_connect() => {
+            Err(Silence::Unreachable(format!("it cannot be reached from here: {}", root(&e))))
+        }
         Ok(_) => Ok(()),
     }
 }

@@ -4,6 +4,7 @@ mod around;
 mod backend;
 mod claims;
 mod namespaces;
+mod needs;
 mod reach;
 mod rights;
 mod types;
@@ -26,6 +27,8 @@ use crate::error::Result;
 pub enum Severity {
     /// Objects will fail, or what they describe will not come up.
     Fails,
+    /// Objects will be written, and each takes far longer than it should.
+    Slow,
     /// Something may not be as it was.
     Warning,
     /// It has been dealt with.
@@ -36,6 +39,7 @@ impl std::fmt::Display for Severity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(match self {
             Severity::Fails => "fails",
+            Severity::Slow => "slow",
             Severity::Warning => "warning",
             Severity::Handled => "dealt with",
         })
@@ -60,6 +64,10 @@ impl Obstacle {
         Obstacle { severity: Severity::Fails, what, todo: todo.into() }
     }
 
+    fn slow(what: String, todo: impl Into<String>) -> Obstacle {
+        Obstacle { severity: Severity::Slow, what, todo: todo.into() }
+    }
+
     fn warning(what: String, todo: impl Into<String>) -> Obstacle {
         Obstacle { severity: Severity::Warning, what, todo: todo.into() }
     }
@@ -76,12 +84,15 @@ pub async fn look(work: &Arc<Work>) -> Result<Vec<Obstacle>> {
         return Ok(found);
     };
     found.extend(types);
+    let cluster = target.cluster();
     if kinds.is_empty() {
+        // Nothing is written, but its other steps take rights as well.
+        found.extend(rights::look(work, cluster, &kinds).await);
+        found.sort();
         return Ok(found);
     }
-    let cluster = target.cluster();
     let (rights, claims, version, namespaces) = tokio::join!(
-        rights::look(cluster, &kinds, &work.compiled.namespaces),
+        rights::look(work, cluster, &kinds),
         claims::look(work, cluster),
         versions::look(work, cluster),
         namespaces::look(cluster, &work.compiled.namespaces),

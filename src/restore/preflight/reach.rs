@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::backend::{Backend, name_of, patience_of};
+use super::Obstacle;
+use super::backend::{Backend, Silence, name_of, patience_of};
 use crate::cluster::{Cluster, Retry};
 use crate::restore::compile::SavedType;
 use crate::restore::rules::text;
@@ -13,6 +14,11 @@ use crate::restore::rules::text;
 const GROUP: &str = "admissionregistration.k8s.io";
 const TYPES: [&str; 2] = ["validatingwebhookconfigurations", "mutatingwebhookconfigurations"];
 const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The types that register webhooks, written like `deployments.apps`.
+pub fn configuration_types() -> [String; 2] {
+    TYPES.map(|plural| format!("{plural}.{GROUP}"))
+}
 
 /// Whether objects of this type, written like `deployments.apps`, register webhooks.
 pub fn is_configuration(resource: &str) -> bool {
@@ -30,6 +36,8 @@ pub struct Held {
     pub backend: Backend,
     /// How long the API server waits for it, in seconds.
     pub patience: u64,
+    /// Whether writes fail then; otherwise they go through, each so much later.
+    pub refuses: bool,
     /// What it does instead of answering.
     pub why: String,
 }
@@ -37,8 +45,20 @@ pub struct Held {
 impl Held {
     /// All of it, in words.
     pub fn words(&self) -> String {
-        let Held { path, name, backend, why, .. } = self;
-        format!("webhook {name} of {} would refuse writes: {backend}: {why}", shown(path))
+        let Held { path, name, backend, why, patience, refuses } = self;
+        let what = match refuses {
+            true => "would refuse writes".to_string(),
+            false => format!("would hold up each write for {patience} s"),
+        };
+        format!("webhook {name} of {} {what}: {backend}: {why}", shown(path))
+    }
+
+    /// As bad as it is: where the API server only waits, everything comes back, hours late.
+    pub fn obstacle(&self, what: String, todo: &str) -> Obstacle {
+        match self.refuses {
+            true => Obstacle::fails(what, todo),
+            false => Obstacle::slow(what, todo),
+        }
     }
 }
 
@@ -68,21 +88,30 @@ pub async fn configurations(cluster: &Cluster) -> Vec<(String, Value)> {
     all
 }
 
-/// Webhooks that the plan's writes meet and whose backend does not answer. Backends are asked side by side.
+/// Webhooks that the plan's writes meet and whose backend does not answer. Backends are asked side by side. One that may be ignored
+/// is in the way only where it hangs: that nobody is there, the API server learns at once, and goes on.
 pub async fn held(cluster: &Cluster, reach: &Reach<'_>) -> Vec<Held> {
     let all = configurations(cluster).await;
     let webhooks = all.iter().flat_map(|(path, config)| {
         let webhooks = config["webhooks"].as_array().into_iter().flatten();
-        webhooks.filter(|webhook| refuses(webhook) && meets(webhook, reach)).map(move |webhook| (path, webhook))
+        webhooks.filter(|webhook| meets(webhook, reach)).map(move |webhook| (path, webhook))
     });
     let asking = webhooks.filter_map(|(path, webhook)| {
         let (backend, patience) = (Backend::of(webhook)?, patience_of(webhook));
         Some(async move {
-            let why = backend.answers(cluster, patience).await.err()?;
-            Some(Held { path: path.clone(), name: name_of(webhook).into(), backend, patience, why })
+            let (refuses, silence) = (refuses(webhook), backend.answers(cluster, patience).await.err()?);
+            let why = in_the_way(silence, refuses)?;
+            Some(Held { path: path.clone(), name: name_of(webhook).into(), backend, patience, refuses, why })
         })
     });
     futures::future::join_all(asking).await.into_iter().flatten().collect()
+}
+
+fn in_the_way(silence: Silence, refuses: bool) -> Option<String> {
+    match silence {
+        Silence::Hangs(why) => Some(why),
+        Silence::Unreachable(why) => refuses.then_some(why),
+    }
 }
 
 /// A policy of `Ignore` lets writes through, if late.

@@ -33,7 +33,8 @@ struct Around {
 /// What is known and done about webhooks.
 #[derive(Debug, Default)]
 pub struct Webhooks {
-    policy: WebhookPolicy,
+    /// What the plan or the command line says.
+    pub policy: WebhookPolicy,
     around: Mutex<Vec<Around>>,
     ready: Mutex<HashMap<Backend, Arc<OnceCell<bool>>>>,
     has_nodes: OnceCell<bool>,
@@ -64,7 +65,7 @@ impl Webhooks {
                     held = self.wait(cluster, &reach).await;
                 }
                 for held in held {
-                    if !self.comes_with(&held, &reach) {
+                    if held.refuses && !self.comes_with(&held, &reach) {
                         work.in_vain.learn(held.name.clone());
                     }
                     found.push(self.foreseen(&held));
@@ -108,7 +109,7 @@ impl Webhooks {
             match go_around(cluster, path, &names).await {
                 Ok(()) => found.extend(of.iter().map(|held| gone_round(held))),
                 Err(e) => found.extend(of.iter().map(|held| {
-                    Obstacle::fails(format!("{}; it could not be gone round: {}", held.words(), e.message()), MEND)
+                    held.obstacle(format!("{}; it could not be gone round: {}", held.words(), e.message()), MEND)
                 })),
             }
         }
@@ -117,11 +118,14 @@ impl Webhooks {
 
     fn foreseen(&self, held: &Held) -> Obstacle {
         let todo = match self.policy {
-            WebhookPolicy::Wait => "writes that it covers fail until it answers; `--webhooks goAround` gets past it",
+            WebhookPolicy::Wait if held.refuses => {
+                "writes that it covers fail until it answers; `--webhooks goAround` gets past it"
+            }
+            WebhookPolicy::Wait => "writes that it covers wait until it answers; `--webhooks goAround` gets past it",
             WebhookPolicy::GoAround => "it is gone round, and put back when it answers or at the end",
             WebhookPolicy::Stop => "the restore stops before the first write",
         };
-        Obstacle::fails(held.words(), todo)
+        held.obstacle(held.words(), todo)
     }
 
     /// Whether anything is gone round now.
@@ -170,12 +174,34 @@ impl Webhooks {
     }
 
     /// Before a webhook configuration is written: it is put back if it was gone round, and its backends are waited for. A note
-    /// where they are not ready.
+    /// where it cannot be put back, or they are not ready.
     pub async fn before_write(&self, cluster: &Cluster, fitted: &Fitted<'_>) -> Option<String> {
         let path = format!("{}/{}", fitted.collection, fitted.name);
-        self.around.lock().await.retain(|out| out.path != path);
-        // The write itself tells what fails here.
-        let _ = put_back(cluster, &path).await;
+        let stays_out = self.put_back_first(cluster, &path).await;
+        let unready = self.wait_for_backends(cluster, &path, fitted).await;
+        let notes: Vec<_> = stays_out.into_iter().chain(unready).collect();
+        (!notes.is_empty()).then(|| notes.join("; "))
+    }
+
+    /// One that cannot be put back now stays known, and is put back at the end.
+    async fn put_back_first(&self, cluster: &Cluster, path: &str) -> Option<String> {
+        let done = put_back(cluster, path).await;
+        let mut around = self.around.lock().await;
+        // Of others, the write itself tells what fails.
+        let known = around.iter().position(|out| out.path == path)?;
+        match done {
+            Ok(()) => {
+                around.swap_remove(known);
+                None
+            }
+            Err(e) => {
+                let (name, why) = (shown(path), e.message());
+                Some(format!("{name} was gone round, and could not be put back yet; it will be at the end: {why}"))
+            }
+        }
+    }
+
+    async fn wait_for_backends(&self, cluster: &Cluster, path: &str, fitted: &Fitted<'_>) -> Option<String> {
         let all = fitted.object["webhooks"].as_array()?;
         let services = all.iter().filter(|webhook| refuses(webhook)).filter_map(Backend::of);
         let services: BTreeSet<_> = services.filter(|b| matches!(b, Backend::Service { .. })).collect();
@@ -198,7 +224,7 @@ impl Webhooks {
             let backends = missing.join(", ");
             format!(
                 "{} was written though {backends} was not ready after {waited} s: until then it refuses writes",
-                shown(&path)
+                shown(path)
             )
         })
     }
@@ -252,4 +278,96 @@ async fn left_behind(cluster: &Cluster) -> Vec<Obstacle> {
     let all = configurations(cluster).await.into_iter().filter(|(_, config)| is_around(config));
     let words = |path: &str| format!("{} was left gone round by an earlier restore", shown(path));
     all.map(|(path, _)| Obstacle::warning(words(&path), "the next restore puts it back before it begins")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use bytes::Bytes;
+    use http::{Method, Request, Response};
+    use http_body_util::{BodyExt, Full};
+    use hyper::body::Incoming;
+    use hyper::server::conn::http1;
+    use hyper::service::service_fn;
+    use hyper_util::rt::TokioIo;
+    use serde_json::{Value, json};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::cluster::Access;
+
+    const PATH: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/gate";
+
+    /// What an API server holds, and how often it was written.
+    struct Kept {
+        config: Value,
+        writes: u32,
+    }
+
+    /// It refuses the first write.
+    async fn answer(kept: Arc<Mutex<Kept>>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+        let is_write = request.method() == Method::PUT;
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        let mut kept = kept.lock().await;
+        kept.writes += u32::from(is_write);
+        let is_refused = is_write && kept.writes == 1;
+        if is_write && !is_refused {
+            kept.config = serde_json::from_slice(&body).unwrap();
+        }
+        let answer = Response::builder().status(if is_refused { 403 } else { 200 });
+        Ok(answer.body(Full::from(kept.config.to_string())).unwrap())
+    }
+
+    /// A cluster that has one configuration, which is gone round.
+    async fn cluster() -> (Cluster, Arc<Mutex<Kept>>) {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let config = json!({
+            "metadata": {"name": "gate", "annotations": {"ckbackup.io/former-object-selectors": "{\"gate\":{}}"}},
+            "webhooks": [{"name": "gate", "objectSelector": {"matchLabels": {"ckbackup.io/no-object-carries-this": "true"}}}],
+        });
+        assert!(is_around(&config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = format!("http://{}", listener.local_addr().unwrap());
+        let kept = Arc::new(Mutex::new(Kept { config, writes: 0 }));
+        let shared = kept.clone();
+        tokio::spawn(async move {
+            while let Ok((connection, _)) = listener.accept().await {
+                let shared = shared.clone();
+                let service = service_fn(move |request| answer(shared.clone(), request));
+                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(connection), service));
+            }
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let kubeconfig = json!({
+            "current-context": "it", "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+            "clusters": [{"name": "it", "cluster": {"server": server}}], "users": [{"name": "it", "user": {}}],
+        });
+        let file = folder.path().join("config");
+        std::fs::write(&file, kubeconfig.to_string()).unwrap();
+        (Cluster::connect(Access::Kubeconfig { files: vec![file], context: None }).await.unwrap(), kept)
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_put_back_before_it_is_written_is_put_back_at_the_end() {
+        let (cluster, kept) = cluster().await;
+        let webhooks = Webhooks::new(WebhookPolicy::GoAround);
+        webhooks.around.lock().await.push(Around { path: PATH.into(), backends: Vec::new() });
+        let said = webhooks.put_back_first(&cluster, PATH).await.unwrap();
+        assert!(said.contains("/gate was gone round, and could not be put back yet"), "{said}");
+        assert!(webhooks.is_any_out().await && is_around(&kept.lock().await.config));
+
+        assert!(webhooks.put_back(&cluster, true).await.is_empty());
+        assert!(!webhooks.is_any_out().await && !is_around(&kept.lock().await.config));
+    }
+
+    #[tokio::test]
+    async fn what_is_put_back_before_it_is_written_is_forgotten() {
+        let (cluster, kept) = cluster().await;
+        kept.lock().await.writes = 1;
+        let webhooks = Webhooks::new(WebhookPolicy::GoAround);
+        webhooks.around.lock().await.push(Around { path: PATH.into(), backends: Vec::new() });
+        assert_eq!(webhooks.put_back_first(&cluster, PATH).await, None);
+        assert!(!webhooks.is_any_out().await && !is_around(&kept.lock().await.config));
+    }
 }

@@ -22,7 +22,7 @@ pub struct Desk {
     /// The cluster that is saved.
     old: ControlPlane,
     /// An empty one, into which is restored.
-    new: ControlPlane,
+    pub new: ControlPlane,
     /// The backups of `workload-1`, oldest first.
     nights: Vec<String>,
 }
@@ -181,7 +181,9 @@ impl Desk {
     /// `ckbackup` itself, with the yes of a person to the manual steps; and stand-ins for what has no server here.
     fn put_stand_ins(&self) {
         let real = env!("CARGO_BIN_EXE_ckbackup");
-        let ckbackup = format!("#!/bin/bash\n[ \"$1\" = restore ] && set -- \"$@\" --yes\nexec {real} \"$@\"\n");
+        let ckbackup = format!(
+            "#!/bin/bash\ncase \"$1 ${{2:-}}\" in\n  'restore '*|'drill run') set -- \"$@\" --yes;;\nesac\nexec {real} \"$@\"\n"
+        );
         for (name, text) in [
             ("ckbackup", ckbackup.as_str()),
             ("kubectl", KUBECTL),
@@ -257,7 +259,7 @@ case "$*" in
   'create job '*--dry-run=client*) echo 'args: [backup, --window, -f, /etc/ckbackup/schedule/nightly.yaml]';;
   'create -f '*) grep -q -- --now "$3"; echo created;;
   'get ingress '*) echo shop.example.com;;
-  get\ *|describe\ *|logs\ *|wait\ *|patch\ *|delete\ *|create\ *) echo "$*";;
+  get\ *|describe\ *|label\ *|logs\ *|wait\ *|patch\ *|delete\ *|create\ *) echo "$*";;
   *) echo "error: unknown command $*" >&2; exit 1;;
 esac
 "#;

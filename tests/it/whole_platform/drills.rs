@@ -36,7 +36,7 @@ async fn drill(story: &Story, vault: &Vault, empty: &Servers, name: &str, change
     change(&mut plan);
     let file = story.scratch.file(&format!("{name}.yaml"), plan.to_string());
     let words = format!("drill run --target context --yes --report-dir {name} -f");
-    let drill = vault.ckbackup(story, &words).arg(file).arg("--attest").arg(story.key("oncall-signing_key"));
+    let drill = vault.ckbackup(story, &words).arg(file).arg("--attest").arg(story.key("keeper-attesting_key"));
     story.verb(drill.arg("--kubeconfig").arg(empty.node.kubeconfig())).await;
     let report = std::fs::read(story.scratch.path().join(format!("{name}/report.json"))).unwrap();
     let report: Value = serde_json::from_slice(&report).unwrap();
@@ -50,8 +50,8 @@ fn logs_and_metrics(plan: &mut Value, story: &Story, empty: &Servers) {
     let metrics = step(plan, "metrics");
     metrics["prometheus"]["pod"]["claim"] = json!("metrics");
     metrics["prometheus"]["check"] = check;
-    // Outside of the cluster, a drill writes only to what the plan says is there for drills.
-    for name in ["silences", "archive", "logs"] {
+    // Outside of the cluster, a drill writes only to what the plan says is there for drills, and believes nobody else.
+    for name in ["metrics", "silences", "archive", "logs"] {
         step(plan, name)["when"]["drill"] = json!(true);
     }
     step(plan, "silences")["prometheus"]["alertmanager"]["url"] = json!(empty.alertmanager.url());

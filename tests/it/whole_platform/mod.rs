@@ -166,9 +166,14 @@ impl Vault {
     async fn start(story: &Story) -> Vault {
         let server = S3Server::start(&story.scratch).await;
         server.create_bucket("vault", BucketKind::Plain).await;
-        for only in [&["--name", "oncall"][..], &["--name", "escrow", "--only", "identity"]] {
-            Ckbackup::new(&story.scratch).args(["keygen", "--dir", "keys"]).args(only).run().await.expect_success();
+        let (escrow, keeper) = (["--only", "identity"], ["--only", "attesting"]);
+        for (name, only) in [("oncall", &[][..]), ("escrow", &escrow[..]), ("keeper", &keeper[..])] {
+            let keygen = Ckbackup::new(&story.scratch).args(["keygen", "--dir", "keys", "--name", name]).args(only);
+            keygen.run().await.expect_success();
         }
+        let lines = |file: &str| std::fs::read_to_string(story.key(file)).unwrap();
+        let both = lines("oncall-allowed_signers") + &lines("keeper-allowed_attesters");
+        story.scratch.file("keys/trusted", both);
         Vault { url: "s3://vault", server }
     }
 
@@ -178,7 +183,7 @@ impl Vault {
             .args(words.split(' '))
             .envs(s3::env(self.server.endpoint(), self.server.root()))
             .env("CKBACKUP_VAULT", self.url)
-            .env("CKBACKUP_SIGNERS_FILE", story.key("oncall-allowed_signers"))
+            .env("CKBACKUP_SIGNERS_FILE", story.key("trusted"))
             .env("CKBACKUP_IDENTITY_FILE", story.key("oncall-identity.txt"))
             .timeout(LONG)
     }
