@@ -46,6 +46,7 @@ mod restore_on_the_way;
 mod restore_outcomes;
 mod restore_remap;
 mod restore_resume;
+mod restore_rights;
 mod restore_steps;
 mod restore_taken_over;
 mod restore_whole_way;
