@@ -136,7 +136,7 @@ async fn every_overlay_is_taken_and_its_pods_run_under_restricted_pod_security()
     let api = plane.api();
     let overlays = ["workload-cluster", "management-cluster", "keeper", "drill"].map(overlay);
     let scheduler = with_scheduler(&scratch, "workload-cluster").await;
-    for (overlay, count) in overlays.iter().zip([1, 1, 2, 2]).chain([(&scheduler, 1)]) {
+    for (overlay, count) in overlays.iter().zip([1, 1, 2, 3]).chain([(&scheduler, 1)]) {
         let (name, objects) = (overlay.display(), built(&scratch, overlay).await);
         let own: BTreeSet<_> = of_kind(&objects, "Namespace").iter().map(|n| n["metadata"]["name"].as_str()).collect();
         // Those of what is saved, which are there in a cluster: the right to run commands in their pods is given in each.
@@ -306,8 +306,8 @@ async fn the_drills_restore_a_shipped_plan_and_sign_what_they_proved_away_from_k
     let pods = pods_of(&objects);
     let targets: Vec<_> =
         pods.iter().flat_map(|pod| arguments(pod)).filter(|arg| arg.starts_with("--target=")).collect();
-    assert_eq!(targets, ["--target=sandbox", "--target=context"], "nightly and quarterly");
-    for (pod, name) in pods.iter().zip(["nightly", "quarterly"]) {
+    assert_eq!(targets, ["--target=sandbox", "--target=context", "--target=context"], "nightly and quarterly");
+    for (pod, name) in pods.iter().zip(["nightly", "quarterly", "quarterly-data"]) {
         let args = arguments(pod);
         for needed in ["--identity=", "--signers=", "--attest=", "--report-dir=/reports/"] {
             assert!(args.iter().any(|arg| arg.starts_with(needed)), "{name}: {needed}");

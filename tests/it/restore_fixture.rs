@@ -105,6 +105,20 @@ fn with_keys(command: Ckbackup) -> Ckbackup {
     command.args("-q -o json --vault vault --identity keys/identity.txt --signers keys/allowed_signers".split(' '))
 }
 
+/// Steps with somebody to ask between them.
+pub const ASKS: &str = "[{name: maps, apply: {kinds: [ConfigMap]}}, \
+    {name: dns, after: [maps], manual: {title: Point DNS at it}}, \
+    {name: rest, after: [dns], apply: {}}]";
+
+/// Five config maps that were backed up and are lost, and their namespace.
+pub async fn backed_up(name: &str) -> (Rig, String) {
+    let (rig, namespace) = (Rig::new().await, shared().namespace(name).await);
+    fill(&namespace, 5).await;
+    rig.back_up(&shared().kubeconfig, &only(&namespace)).await;
+    empty(&namespace).await;
+    (rig, namespace)
+}
+
 /// The scope of one namespace and nothing else.
 pub fn only(namespace: &str) -> String {
     with_things(namespace, &[])

@@ -150,18 +150,6 @@ async fn fingerprint(scratch: &Scratch, plane: &ControlPlane) -> Vec<String> {
 }
 
 /// What the tests below restore: a few config maps, a step that asks a person, and more.
-const ASKS: &str = "[{name: maps, apply: {kinds: [ConfigMap]}}, \
-    {name: dns, after: [maps], manual: {title: Point DNS at it}}, \
-    {name: rest, after: [dns], apply: {}}]";
-
-async fn backed_up(name: &str) -> (Rig, String) {
-    let (rig, namespace) = (Rig::new().await, shared().namespace(name).await);
-    fill(&namespace, 5).await;
-    rig.back_up(&shared().kubeconfig, &only(&namespace)).await;
-    empty(&namespace).await;
-    (rig, namespace)
-}
-
 fn resume(rig: &Rig, words: &str, kubeconfig: &Path) -> Ckbackup {
     rig.reading(words).arg("--kubeconfig").arg(kubeconfig)
 }

@@ -11,18 +11,6 @@ use crate::harness::eventually;
 use crate::harness::web::Web;
 use crate::restore_fixture::*;
 
-const ASKS: &str = "[{name: maps, apply: {kinds: [ConfigMap]}}, \
-    {name: dns, after: [maps], manual: {title: Point DNS at it}}, \
-    {name: rest, after: [dns], apply: {}}]";
-
-async fn backed_up(name: &str) -> Rig {
-    let (rig, namespace) = (Rig::new().await, shared().namespace(name).await);
-    fill(&namespace, 5).await;
-    rig.back_up(&shared().kubeconfig, &only(&namespace)).await;
-    empty(&namespace).await;
-    rig
-}
-
 fn restores(rig: &Rig) -> PathBuf {
     rig.path("vault/workload-1/restores")
 }
@@ -43,7 +31,7 @@ async fn id_of(rig: &Rig, waiting: &crate::harness::command::Running) -> String 
 
 #[tokio::test]
 async fn a_restore_that_another_machine_goes_on_with_stops_and_leaves_the_rest_to_it() {
-    let rig = backed_up("taken-over").await;
+    let (rig, _) = backed_up("taken-over").await;
     let waiting = rig.restore(&rig.plan(ASKS), &shared().kubeconfig).arg("--await-ack").start().await;
     let id = id_of(&rig, &waiting).await;
     let elsewhere = rig.path("another-machine");
@@ -66,7 +54,7 @@ async fn a_restore_that_another_machine_goes_on_with_stops_and_leaves_the_rest_t
 
 #[tokio::test]
 async fn whoever_can_only_write_to_the_vault_can_neither_stop_a_restore_nor_confirm_for_others() {
-    let rig = backed_up("garbage").await;
+    let (rig, _) = backed_up("garbage").await;
     let waiting = rig.restore(&rig.plan(ASKS), &shared().kubeconfig).arg("--await-ack").start().await;
     let id = id_of(&rig, &waiting).await;
     let folder = restores(&rig).join(&id);
@@ -88,7 +76,7 @@ async fn whoever_can_only_write_to_the_vault_can_neither_stop_a_restore_nor_conf
 /// The restore is killed while the answer to its request is on the way.
 #[tokio::test]
 async fn a_request_that_may_have_been_done_is_not_sent_again_by_itself() {
-    let rig = backed_up("sent").await;
+    let (rig, _) = backed_up("sent").await;
     let victim = Arc::new(AtomicU32::new(0));
     let pid = victim.clone();
     let server = Web::start(move |_| {
@@ -124,7 +112,7 @@ async fn a_request_that_may_have_been_done_is_not_sent_again_by_itself() {
 /// The vault takes no journal until the restore was killed: then only its machine knows how it began.
 #[tokio::test]
 async fn a_restore_that_goes_on_brings_into_the_vault_what_only_its_machine_knows() {
-    let rig = backed_up("had-no-vault").await;
+    let (rig, _) = backed_up("had-no-vault").await;
     std::fs::write(restores(&rig), "in the way").unwrap();
     let waiting = rig.restore(&rig.plan(ASKS), &shared().kubeconfig).arg("--await-ack").start().await;
     waiting.says("from elsewhere: ckbackup ack ").await;
@@ -149,7 +137,7 @@ async fn a_restore_that_goes_on_brings_into_the_vault_what_only_its_machine_know
 /// On another machine the plan's folder is not there: what would be written beside it would be lost with what was unpacked.
 #[tokio::test]
 async fn data_is_never_put_beside_a_plan_that_was_only_unpacked() {
-    let rig = backed_up("beside").await;
+    let (rig, _) = backed_up("beside").await;
     let plan = rig.plan(
         "[{name: maps, apply: {kinds: [ConfigMap]}}, {name: wait, after: [maps], manual: {title: Wait}}, \
           {name: logs, after: [wait], when: {drill: false}, files: {source: logs, to: restored}}]",

@@ -110,7 +110,8 @@ async fn a_token_that_expires_in_the_middle_is_read_again() {
     let include = ["configmaps", "services"];
     let scope = json!({"namespaces": {"include": [namespace]}, "resources": {"include": include}});
     let running = rig.backup(&kubeconfig, scope).start().await;
-    eventually("the first list was read", async || proxy.count("GET", "/services?") == 1).await;
+    // Other tests fill the same cluster: it may have several pages.
+    eventually("the first list was read", async || proxy.count("GET", "/services?") >= 1).await;
     eventually("the second list is asked for", async || proxy.count("GET", "/configmaps?") >= 1).await;
 
     api.delete(&format!("{secrets}/bound")).await;

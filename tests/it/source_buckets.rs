@@ -245,7 +245,8 @@ async fn an_object_without_an_answer_does_not_take_others_with_it_and_is_read_th
     });
     let failed = stage.save(&stage.at(dead.url(), "archive/logs")).await.expect(1);
     assert!(failed.stderr.contains("nothing could be read"), "{failed}");
-    let tried: std::collections::BTreeSet<_> = dead.seen().into_iter().map(|seen| seen.path).collect();
+    let objects = dead.seen().into_iter().map(|seen| seen.path).filter(|path| path.contains("/logs/"));
+    let tried: std::collections::BTreeSet<_> = objects.collect();
     assert!(tried.len() <= 8, "the rest is not tried: {tried:?}");
     let next = stage.saved(&stage.at(stage.s3.endpoint(), "archive/logs")).await;
     assert_eq!((&record(&next)["items"], copied_from(&next)), (&json!(20), vec![None]));

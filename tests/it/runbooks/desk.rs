@@ -154,6 +154,13 @@ impl Desk {
             .await
     }
 
+    /// What stands in the folder `reports`.
+    pub fn reports(&self) -> Vec<Value> {
+        let folders = std::fs::read_dir(self.scratch.path().join("reports")).unwrap();
+        let files = folders.map(|folder| folder.unwrap().path().join("report.json"));
+        files.map(|file| serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()).collect()
+    }
+
     fn vault(&self) -> String {
         format!("file://{}", self.scratch.folder("vault").display())
     }

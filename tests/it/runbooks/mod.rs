@@ -24,6 +24,10 @@ async fn a_lost_management_cluster_comes_back_by_its_runbook() {
     assert!(ran.stdout.contains(" 0 missing, 0 extra, 0 changed"), "{ran}");
     assert!(desk.new_cluster().find("/api/v1/namespaces/harbor/secrets/a").await.is_some());
     assert!(desk.scratch.path().join("restored/grafana.sql").exists(), "{ran}");
+    let [report] = &desk.reports()[..] else { panic!("{ran}") };
+    let verified: Vec<_> = report["verifications"].as_array().unwrap().iter().map(|one| &one["outcome"]).collect();
+    assert!(verified.len() > 2 && !verified.contains(&&"failed".into()), "{report:#}");
+    assert_eq!(verified.iter().filter(|outcome| **outcome == "passed").count(), verified.len(), "{report:#}");
 }
 
 #[tokio::test]
@@ -36,6 +40,11 @@ async fn a_deleted_namespace_comes_back_by_its_runbook_and_nothing_else_does() {
     assert!(api.find("/api/v1/namespaces/shop/secrets/a").await.is_some(), "{ran}");
     assert!(api.find("/apis/apps/v1/namespaces/shop/deployments/web").await.is_some(), "{ran}");
     assert!(api.find("/api/v1/namespaces/harbor").await.is_none(), "{ran}");
+    // Everything of it, field by field.
+    let [report] = &desk.reports()[..] else { panic!("{ran}") };
+    let objects = &report["verifications"][0];
+    assert_eq!((&objects["outcome"], &objects["missing"]), (&"passed".into(), &0.into()), "{objects:#}");
+    assert!(objects["equal"].as_u64() >= Some(6), "{objects:#}");
 }
 
 /// What the runbooks tell people to do with the schedule.
