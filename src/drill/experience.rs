@@ -56,4 +56,15 @@ fn learn(report: &ExerciseReport, known: &mut Experience) {
         let took = Took { seconds: step.machine_seconds + step.people_seconds, items: step.items.total() };
         known.steps.entry(step.name.clone()).or_insert(took);
     }
+    known.rate = known.rate.or_else(|| rate(report));
+}
+
+/// Objects a second; none where too few were written to say it.
+fn rate(report: &ExerciseReport) -> Option<f64> {
+    const MANY: u64 = 200;
+    let applied = report.steps.iter().filter(|step| step.kind == "apply" && step.outcome == StepOutcome::Done);
+    let (seconds, created) = applied
+        .filter(|step| tells(step))
+        .fold((0.0, 0), |(seconds, created), step| (seconds + step.machine_seconds, created + step.items.created));
+    (created >= MANY && seconds > 0.0).then(|| created as f64 / seconds)
 }

@@ -92,6 +92,8 @@ pub struct Took {
 pub struct Experience {
     /// What steps took in the newest restore or drill with the same plan.
     pub steps: BTreeMap<String, Took>,
+    /// Objects a second, over all steps of the newest one that wrote many.
+    pub rate: Option<f64>,
 }
 
 /// A step's estimate.
@@ -133,8 +135,10 @@ pub fn estimate(step: &Step, objects: u64, known: &Experience, rate: Option<f64>
         let grown = if took.items > 0 && !is_people { objects as f64 / took.items as f64 } else { 1.0 };
         return seconds(took.seconds * grown, Basis::Earlier);
     }
-    if let (Action::Apply(_), Some(rate)) = (&step.action, rate) {
-        return seconds(objects as f64 / rate, Basis::Measured);
+    let measured = rate.map(|rate| (rate, Basis::Measured));
+    let earlier = known.rate.map(|rate| (rate, Basis::Earlier));
+    if let (Action::Apply(_), Some((rate, basis))) = (&step.action, measured.or(earlier)) {
+        return seconds(objects as f64 / rate, basis);
     }
     if let Some(expected) = step.flow.expect {
         return Estimate { whole: expected, basis: Basis::Plan };
@@ -226,8 +230,9 @@ impl Outlook<'_> {
             before[step] = last;
             let begin = last.map_or(Duration::ZERO, |last| ends[last]);
             ends[step] = match self.progressed[step] {
-                Progressed::Waiting => begin + left,
-                _ => left,
+                Progressed::Running { .. } => left,
+                // One that will not run is over, but what comes after it still waits for what comes before it.
+                Progressed::Waiting | Progressed::Ended(_) => begin + left,
             };
         }
         (ends, before)
@@ -325,6 +330,12 @@ spec:
     }
 
     #[test]
+    fn what_comes_after_a_step_that_will_not_run_still_waits_for_what_comes_before_it() {
+        let told = forecast(&[Waiting, Ended(Duration::ZERO), Waiting, Waiting], 0, &Experience::default());
+        assert_eq!(told.finish_seconds, 60.0 + 240.0);
+    }
+
+    #[test]
     fn what_is_measured_counts_more_than_what_was_planned() {
         let running = Running { elapsed: Duration::from_secs(100), found: 0, done: 1000 };
         let told = forecast(&[running, Waiting, Waiting, Waiting], 100, &Experience::default());
@@ -359,5 +370,10 @@ spec:
         let told = estimate(&plan.steps[0], 6000, &known, Some(1.0));
         assert_eq!((told.whole.as_secs(), told.basis), (20, Basis::Earlier));
         assert_eq!(estimate(&plan.steps[0], 6000, &Experience::default(), Some(100.0)).whole.as_secs(), 60);
+        // Of this step nothing is known, but how fast others were.
+        let known = Experience { rate: Some(2000.0), ..Experience::default() };
+        let told = estimate(&plan.steps[0], 6000, &known, None);
+        assert_eq!((told.whole.as_secs(), told.basis), (3, Basis::Earlier));
+        assert_eq!(estimate(&plan.steps[0], 6000, &known, Some(100.0)).basis, Basis::Measured);
     }
 }
