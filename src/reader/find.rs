@@ -1,7 +1,7 @@
 //! Which backups a vault holds, and whether they can be trusted.
 
 use futures::StreamExt;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Kind, Result};
@@ -56,6 +56,16 @@ impl Committed {
         match self.standing {
             Standing::Refused(e) => Err(e.within(format!("backup {}", self.manifest.id))),
             _ => Ok(self),
+        }
+    }
+
+    /// Why `latest` does not mean it; none when it could.
+    pub fn passed_over_because(&self, now: Timestamp) -> Option<String> {
+        match (&self.standing, self.manifest.status) {
+            (Standing::Refused(e), _) => Some(e.one_line()),
+            _ if self.manifest.started > now + CLOCKS_DIFFER => Some("it says that it was taken in the future".into()),
+            (_, Status::Partial) => Some(PARTIAL.into()),
+            (_, Status::Complete) => None,
         }
     }
 
@@ -203,18 +213,14 @@ pub async fn find(vault: &Vault, cluster: &str, which: &str, signers: Option<&Si
                 passed_over.push((folder.id, e.one_line()));
                 refused.get_or_insert(e);
             }
-            Listing::Committed(backup) => match (&backup.standing, backup.manifest.status) {
-                (Standing::Refused(e), _) => {
-                    passed_over.push((backup.folder.id.clone(), e.one_line()));
+            Listing::Committed(backup) => match backup.passed_over_because(now) {
+                None => return Ok(Found { backup: *backup, passed_over }),
+                Some(why) => {
+                    passed_over.push((backup.folder.id.clone(), why));
                     if let Err(e) = backup.require_not_refused() {
                         refused.get_or_insert(e);
                     }
                 }
-                _ if backup.manifest.started > now + CLOCKS_DIFFER => {
-                    passed_over.push((backup.folder.id, "it says that it was taken in the future".into()));
-                }
-                (_, Status::Partial) => passed_over.push((backup.folder.id, PARTIAL.into())),
-                (_, Status::Complete) => return Ok(Found { backup: *backup, passed_over }),
             },
         }
     }

@@ -195,11 +195,8 @@ async fn a_manual_step_is_confirmed_from_another_terminal_or_another_machine() {
 #[tokio::test]
 async fn people_have_taken_their_time_also_where_it_was_cut_off() {
     let (rig, _) = backed_up("cut-off").await;
-    let restore = rig.restore(&rig.plan(ASKS), &shared().kubeconfig).arg("--await-ack").start().await;
-    restore.says("from elsewhere: ckbackup ack ").await;
-    tokio::time::sleep(Duration::from_millis(1200)).await;
-    restore.signal("INT");
-    let summary = summary(&restore.finish().await.expect(130));
+    let restore = rig.restore(&rig.plan(ASKS), &shared().kubeconfig).arg("--await-ack");
+    let summary = cut_off_while_it_waits(restore).await;
     let asked = step(&summary, "dns");
     assert_eq!((asked["status"].as_str(), asked["note"].as_str()), (Some("failed"), Some("stopped in the middle")));
     let seconds = |key: &str| asked[key].as_f64().unwrap();
@@ -207,7 +204,7 @@ async fn people_have_taken_their_time_also_where_it_was_cut_off() {
     assert!(asked["started"].as_str() < asked["ended"].as_str(), "{asked:#}");
 }
 
-/// Goes on with a restore that waits for a person, until it is cut off a while later.
+/// A restore that waits for a person, and is cut off a while later: that long the person has taken.
 async fn cut_off_while_it_waits(restore: Ckbackup) -> Value {
     let running = restore.start().await;
     running.says("from elsewhere: ckbackup ack ").await;

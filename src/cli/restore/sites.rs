@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::reader::{Committed, Listing, OpenBackup, Standing, list_newest};
 use crate::vault::Vault;
 use crate::vault::layout::BackupId;
-use crate::vault::manifest::{Status, digest};
+use crate::vault::manifest::digest;
 use crate::vault::signature::Signers;
 
 /// Backups that began within this time of one another are of the same night.
@@ -138,7 +138,7 @@ pub(in crate::cli) async fn choose_all(
         let is_free = !given.contains_key(target.name.as_str());
         if let (true, Some(night)) = (is_free, night)
             && !is_same_night(&backup.manifest.id, night)
-            && let Some(id) = of_that_night(vault, target, night, signers).await?
+            && let Some(id) = of_that_night(vault, target, night, signers, global.now()).await?
         {
             global.note(format!("{id} of {} is taken, as it is of the same night as the others", target.cluster));
             *backup = choose(vault, target.cluster.as_str(), &id.to_string(), signers, global).await?;
@@ -157,14 +157,12 @@ async fn of_that_night(
     target: &PlanTarget,
     night: Timestamp,
     signers: Option<&Signers>,
+    now: Timestamp,
 ) -> Result<Option<BackupId>> {
     let cluster = target.cluster.as_str();
     let all = list_newest(vault, cluster, signers, usize::MAX, |id| is_same_night(id, night)).await?;
-    let is_whole = |backup: &Committed| {
-        backup.manifest.status == Status::Complete && !matches!(backup.standing, Standing::Refused(_))
-    };
     Ok(all.into_iter().rev().find_map(|listing| match listing {
-        Listing::Committed(backup) if is_whole(&backup) => Some(backup.manifest.id),
+        Listing::Committed(backup) if backup.passed_over_because(now).is_none() => Some(backup.manifest.id),
         _ => None,
     }))
 }
